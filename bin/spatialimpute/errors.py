@@ -1,0 +1,23 @@
+"""Errors whose message is written for the user; each class fixes the exit code of the step that meets it."""
+
+
+class SpatialImputeError(Exception):
+    """Base of all errors that are reported without a traceback."""
+
+    exit_code = 1
+
+
+class InputError(SpatialImputeError):
+    """Something in the user's files, sheet or parameters has to be mended; trying again cannot help."""
+
+    exit_code = 65
+
+
+class NonFiniteError(SpatialImputeError):
+    """Training diverged although the learning rate was lowered."""
+
+    exit_code = 70
+
+
+#: What Nextflow's retry rule takes for "killed over its memory" (128 + SIGKILL).
+OUT_OF_MEMORY_EXIT_CODE = 137

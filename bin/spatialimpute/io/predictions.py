@@ -1,0 +1,73 @@
+"""`predictions.h5ad`: one method's (or model's) predictions of the held-out genes of all folds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from spatialimpute.errors import InputError
+
+SCHEMA_VERSION = "1"
+
+
+@dataclass
+class Predictions:
+    """Predicted frequencies: a gene's expected count divided by the cell's panel total.
+
+    The panel total is over the panel genes in use for the gene's fold, so that library size is in no method's
+    prediction and every method is given the same one when scored.
+
+    Attributes
+    ----------
+    mean : float32 array, shape (n_cells, n_genes); NaN where a cell has no counts on the panel genes in use
+    sd : float32 array of that shape, or None for a method without uncertainty
+    cells, genes, fold : arrays of str; `fold[j]` is the fold in which gene j was held out
+    method : `gimvi`, `spatialimpute` or a baseline's name
+    kappa, seed : None unless one gimVI member
+    """
+
+    mean: np.ndarray
+    sd: np.ndarray | None
+    cells: np.ndarray
+    genes: np.ndarray
+    fold: np.ndarray
+    method: str
+    sample: str
+    kappa: float | None = None
+    seed: int | None = None
+
+
+def write_predictions(path: str | Path, predictions: Predictions) -> None:
+    """Write predictions as AnnData: `X` the mean, `layers['sd']`, `var['fold']`."""
+    about = {"schema_version": SCHEMA_VERSION, "method": predictions.method, "sample": predictions.sample}
+    about |= {key: value for key in ("kappa", "seed") if (value := getattr(predictions, key)) is not None}
+    data = ad.AnnData(
+        X=np.asarray(predictions.mean, dtype=np.float32),
+        obs=pd.DataFrame(index=pd.Index(predictions.cells)),
+        var=pd.DataFrame({"fold": predictions.fold}, index=pd.Index(predictions.genes)),
+        uns={"spatialimpute": about},
+    )
+    if predictions.sd is not None:
+        data.layers["sd"] = np.asarray(predictions.sd, dtype=np.float32)
+    data.write_h5ad(path)
+
+
+def read_predictions(path: str | Path) -> Predictions:
+    """Read a file of :func:`write_predictions`; raises InputError on another schema version."""
+    data = ad.read_h5ad(path)
+    about = dict(data.uns.get("spatialimpute", {}))
+    if about.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(f"{path}: expected predictions of schema version {SCHEMA_VERSION}, found {about or 'none'}")
+    return Predictions(
+        mean=np.asarray(data.X),
+        sd=np.asarray(data.layers["sd"]) if "sd" in data.layers else None,
+        cells=data.obs_names.to_numpy(str),
+        genes=data.var_names.to_numpy(str),
+        fold=data.var["fold"].to_numpy(str),
+        method=str(about["method"]),
+        sample=str(about["sample"]),
+        kappa=float(about["kappa"]) if "kappa" in about else None,
+        seed=int(about["seed"]) if "seed" in about else None,
+    )
