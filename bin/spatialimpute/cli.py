@@ -17,7 +17,10 @@ def run(command: click.Command) -> None:
     anything else is a bug and leaves a traceback with exit code 1.
     """
     logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
     )
     logging.captureWarnings(True)
     command = click.version_option(__version__, message="%(version)s")(command)
@@ -38,8 +41,10 @@ def run(command: click.Command) -> None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the error is Python's, numpy's or torch's (host or CUDA) way to say that memory ran out."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or (
-        isinstance(error, RuntimeError) and "not enough memory" in str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "not enough memory" in str(error))
     )
 
 

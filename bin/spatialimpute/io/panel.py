@@ -31,7 +31,7 @@ class Panel:
     how: dict[str, str] = field(default_factory=dict)
 
     def genes_in_use(self, fold: str | None) -> list[str]:
-        """Shared genes a model of this fold may see: all but the fold's own; all of them where fold is None."""
+        """Shared genes a model of this fold may see: all but the fold's own; all where fold is None."""
         held_out = set() if fold is None else set(self.folds[fold])
         return [gene for gene in self.shared if gene not in held_out]
 
