@@ -1,0 +1,166 @@
+"""What the benchmarks run: the pairs, the peers (each in its own environment) and our own command chain.
+
+Everything is kept under `.cache/benchmarks/<pair>/`: a peer's predictions of a fold never run twice, our own run is
+kept per digest of the code in `bin/`.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = ROOT.parent / "shared" / "data"
+CACHE = ROOT / ".cache" / "benchmarks"
+PYTHON = ROOT / ".venv" / "bin" / "python"
+PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
+PEERS_FOLDER = Path(__file__).resolve().parent / "peers"
+PEERS = ("gimvi_scvi", "tangram_sc", "spage")
+BASELINES = ("knn", "celltype", "total")
+TECHNOLOGY = {
+    "osmfish": "osmfish",
+    "merfish_mop": "merfish",
+    "starmap_mpfc": "starmap",
+    "hypothalamus": "merfish",
+}
+
+
+@dataclass
+class Pair:
+    """A spatial file, its reference and the folds of their shared genes."""
+
+    name: str
+    spatial: Path
+    reference: Path
+    folds: list[list[str]]
+
+    @property
+    def cache(self) -> Path:
+        return CACHE / self.name
+
+    def counts(self) -> ad.AnnData:
+        """Raw spatial counts of the shared genes, without the cells flagged as duplicates."""
+        data = ad.read_h5ad(self.spatial)
+        if "is_duplicate" in data.obs:
+            data = data[~data.obs["is_duplicate"].to_numpy(bool)]
+        return data[:, [gene for fold in self.folds for gene in fold]].copy()
+
+
+def pairs(names: list[str] | None = None, data: Path = DATA) -> list[Pair]:
+    """The pairs of `gene_folds.json`, or those named."""
+    table = json.loads((data / "gene_folds.json").read_text())
+    return [
+        Pair(name, data / f"{table[name]['spatial']}.h5ad", data / f"{table[name]['reference']}.h5ad",
+             table[name]["folds"])
+        for name in names or table
+    ]  # fmt: skip
+
+
+def peer_file(pair: Pair, method: str, fold: int, seed: int = 0) -> Path:
+    return pair.cache / f"{method}.seed{seed}.fold{fold}.npz"
+
+
+def run_peer(pair: Pair, method: str, fold: int, seed: int = 0, threads: int = 1) -> Path:
+    """A peer's predictions of one fold; runs it unless they are there."""
+    out = peer_file(pair, method, fold, seed)
+    if out.exists():
+        return out
+    if not PEERS_PYTHON.exists():
+        raise SystemExit("no environment for the peers: run tests/benchmarks/peers/setup.sh")
+    command = [PEERS_PYTHON, PEERS_FOLDER / f"{method}.py", "--spatial", pair.spatial]
+    command += ["--reference", pair.reference, "--folds", pair.spatial.parent / "gene_folds.json"]
+    command += ["--pair", pair.name, "--fold", str(fold), "--seed", str(seed)]
+    command += ["--threads", str(threads), "--out", out]
+    command += ["--trace"] if method == "gimvi_scvi" else []
+    call(command, threads)
+    return out
+
+
+def call(command: list, threads: int, cwd: Path | None = None) -> float:
+    """Run a command with so many threads, quietly unless it fails; its wall time in seconds."""
+    environment = os.environ | {
+        name: str(threads)
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+    }
+    started = time.perf_counter()
+    result = subprocess.run([str(word) for word in command], cwd=cwd, env=environment, capture_output=True, text=True)
+    if result.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))}\nfailed:\n{result.stdout}\n{result.stderr}")
+    return time.perf_counter() - started
+
+
+def code_digest() -> str:
+    """Digest of the scripts and the package, which name our own runs' folder."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "bin").rglob("*.py")):
+        digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def run_own(pair: Pair, preset: str = "default", threads: int = 1, extra: tuple[str, ...] = ()) -> Path:
+    """Our chain from raw files to cross-validated predictions, each step its command; the run's folder.
+
+    The folder holds `predictions/`, `scores.tsv`, `evaluation.json` and `seconds.json` {step: wall seconds}.
+    """
+    name = "-".join([preset, *(word.lstrip("-") for word in extra)])
+    folder = pair.cache / "own" / f"{name}-{code_digest()}"
+    if (folder / "seconds.json").exists():
+        return folder
+    seconds = {}
+    for step in chain(pair, folder, preset, threads, extra):
+        step.cwd.mkdir(parents=True, exist_ok=True)
+        seconds[step.name] = call([PYTHON, ROOT / "bin" / step.words[0], *step.words[1:]], threads, step.cwd)
+    (folder / "seconds.json").write_text(json.dumps(seconds, indent=1))
+    return folder
+
+
+@dataclass
+class Step:
+    name: str
+    cwd: Path
+    words: list
+
+
+def chain(pair: Pair, folder: Path, preset: str, threads: int, extra: tuple[str, ...]) -> list[Step]:
+    """The commands up to EVALUATE, as the pipeline calls them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folds = folder / "gene_folds.json"
+    folds.write_text(json.dumps({pair.name: pair.folds}))
+    spatial, reference = folder / "spatial" / "counts.h5ad", folder / "reference" / "counts.h5ad"
+    inputs = ["--sample", pair.name, "--spatial", spatial, "--reference", reference]
+    panel = folder / "panel.json"
+    qc = ["qc.py", "--technology"]
+    common = [*inputs, "--panel", panel]
+    steps = [
+        Step("qc.spatial", spatial.parent, [*qc, TECHNOLOGY[pair.name], "--role", "spatial",
+             "--id", pair.name, "--input", pair.spatial]),
+        Step("qc.reference", reference.parent, [*qc, "scrna", "--role", "reference",
+             "--id", pair.reference.stem, "--input", pair.reference]),
+        Step("select_genes", folder, ["select_genes.py", *inputs, "--gene-folds", folds]),
+        Step("train.cv", folder / "cv", ["train.py", *common, "--stage", "crossvalidate", "--preset", preset,
+             "--threads", str(threads), *extra]),
+        *[Step(f"baseline.{method}", folder / method, ["baseline.py", *common, "--method", method,
+               "--threads", str(threads)]) for method in BASELINES],
+        Step("evaluate", folder, ["evaluate.py", *common, "--predictions", folder / "cv" / "predictions",
+             *[folder / method / "predictions" / f"{method}.h5ad" for method in BASELINES]]),
+    ]  # fmt: skip
+    return steps
+
+
+def own_predictions(folder: Path, pair: Pair) -> dict[str, dict[int, tuple[np.ndarray, np.ndarray]]]:
+    """{method: {fold: (cells, frequencies cells x the fold's genes)}} of our run's chosen and baseline predictions."""
+    files = {"spatialimpute": folder / "predictions" / "spatialimpute.h5ad"}
+    files |= {method: folder / method / "predictions" / f"{method}.h5ad" for method in BASELINES}
+    result = {}
+    for method, file in files.items():
+        data = ad.read_h5ad(file)
+        result[method] = {
+            k: (data.obs_names.to_numpy(str), np.asarray(data[:, fold].X)) for k, fold in enumerate(pair.folds)
+        }
+    return result
