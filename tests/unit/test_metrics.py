@@ -6,7 +6,6 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy, pearsonr, rankdata, spearmanr, zscore
-
 from spatialimpute.evaluation import metrics
 
 N, H = 60, 7
