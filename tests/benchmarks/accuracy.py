@@ -9,39 +9,20 @@ The table gives median (mean) over genes; p is Wilcoxon's signed-rank test over 
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import runs
-from scipy.stats import rankdata, wilcoxon
+from scipy.stats import wilcoxon
 
-SCORES = ("raw", "partial", "fraction")
+sys.path.insert(0, str(runs.ROOT / "bin"))
+from spatialimpute.evaluation.metrics import score_genes
+
+SCORES = {"raw": "spearman", "partial": "spearman_partial", "fraction": "spearman_fraction"}
 # Tangram's projection carries its own library size; the scaling that scores best over all pairs stands for it.
 VARIANTS = {"tangram_sc": ("mean", "mean_density", "mean_raw")}
-
-
-def score(counts: np.ndarray, totals: np.ndarray, frequencies: np.ndarray) -> pd.DataFrame:
-    """Scores of each gene (columns) over cells (rows); a constant prediction or gene scores 0."""
-
-    def standardized_ranks(values):
-        ranks = rankdata(values, axis=0)
-        ranks -= ranks.mean(axis=0)
-        norm = np.sqrt((ranks**2).sum(axis=0))
-        return np.divide(ranks, norm, out=np.zeros_like(ranks), where=norm > 0)
-
-    total = totals[:, None]
-    truth, prediction, depth = map(standardized_ranks, (counts, frequencies, total))
-    raw = (truth * standardized_ranks(frequencies * total)).sum(axis=0)
-    fraction = (standardized_ranks(counts / total) * prediction).sum(axis=0)
-    both, with_truth, with_prediction = (
-        (truth * prediction).sum(axis=0),
-        (truth * depth).sum(axis=0),
-        (prediction * depth).sum(axis=0),
-    )
-    rest = np.sqrt((1 - with_truth**2) * (1 - with_prediction**2))
-    partial = np.divide(both - with_truth * with_prediction, rest, out=np.zeros_like(rest), where=rest > 1e-6)
-    return pd.DataFrame({"raw": raw, "partial": partial, "fraction": fraction})
 
 
 def score_pair(pair: runs.Pair, predictions: dict) -> pd.DataFrame:
@@ -62,7 +43,7 @@ def score_pair(pair: runs.Pair, predictions: dict) -> pd.DataFrame:
             expected = np.count_nonzero(matrix[:, in_use].sum(axis=1) > 0)
             if keep.sum() != expected:
                 print(f"note: {method} on {pair.name} fold {k} predicts {keep.sum()} of {expected} cells")
-            table = score(matrix[np.ix_(rows[keep], columns)], totals[keep], frequencies[keep])
+            table = score_genes(matrix[np.ix_(rows[keep], columns)], frequencies[keep], totals[keep])
             tables.append(table.assign(method=method, pair=pair.name, fold=k, gene=pair.folds[k]))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
@@ -90,11 +71,12 @@ def summary(scores: pd.DataFrame, against: str) -> pd.DataFrame:
     rows = []
     for (pair, method), table in scores.groupby(["pair", "method"], sort=False):
         row = {"pair": pair, "method": method, "folds": table["fold"].nunique(), "genes": len(table)}
-        row |= {name: f"{table[name].median():.3f} ({table[name].mean():.3f})" for name in SCORES}
+        for name, column in SCORES.items():
+            row[name] = f"{table[column].median():.3f} ({table[column].mean():.3f})"
         ours = scores[(scores["pair"] == pair) & (scores["method"] == against)]
         both = ours.merge(table, on=["fold", "gene"], suffixes=("", "_other"))
         for name in ("raw", "partial"):
-            difference = both[name] - both[f"{name}_other"]
+            difference = both[SCORES[name]] - both[f"{SCORES[name]}_other"]
             tested = method != against and len(both) and difference.abs().max() > 0
             row[f"p_{name}"] = f"{wilcoxon(difference, alternative='greater').pvalue:.1e}" if tested else ""
         rows.append(row)
