@@ -26,6 +26,7 @@ class Counts:
     obs : DataFrame, n_cells rows; `n_counts`, `n_genes`, `dataset`, optional `batch` and `celltype`
     coords : float array, shape (n_cells, 2 or 3), or None for a reference
     info : what `uns['spatialimpute']` holds (role, technology, id, source, digest …)
+    gene_ids : array of str, shape (n_genes,), Ensembl ids ("" where unknown), or None when the file has none
     """
 
     X: sp.csr_matrix
@@ -34,6 +35,7 @@ class Counts:
     obs: pd.DataFrame
     coords: np.ndarray | None = None
     info: dict = field(default_factory=dict)
+    gene_ids: np.ndarray | None = None
 
     def select(self, genes) -> sp.csr_matrix:
         """Columns of `genes`, in that order; CSR of shape (n_cells, len(genes)).
@@ -52,7 +54,7 @@ class Counts:
     def take(self, rows: np.ndarray) -> "Counts":
         """The given cells (indices or boolean mask), in that order."""
         coords = None if self.coords is None else self.coords[rows]
-        return Counts(self.X[rows], self.genes, self.cells[rows], self.obs.iloc[rows], coords, self.info)
+        return Counts(self.X[rows], self.genes, self.cells[rows], self.obs.iloc[rows], coords, self.info, self.gene_ids)
 
 
 def read_counts(path: str | Path) -> Counts:
@@ -77,15 +79,19 @@ def read_counts(path: str | Path) -> Counts:
         obs=data.obs,
         coords=np.asarray(data.obsm["spatial"]) if "spatial" in data.obsm else None,
         info=info,
+        gene_ids=data.var["gene_id"].to_numpy(str) if "gene_id" in data.var else None,
     )
 
 
 def write_counts(path: str | Path, counts: Counts) -> None:
     """Write `counts.h5ad` (compressed), stamped with the schema version."""
+    var = pd.DataFrame(index=pd.Index(counts.genes))
+    if counts.gene_ids is not None:
+        var["gene_id"] = counts.gene_ids
     data = ad.AnnData(
         X=counts.X,
         obs=counts.obs.set_axis(pd.Index(counts.cells), axis=0),
-        var=pd.DataFrame(index=pd.Index(counts.genes)),
+        var=var,
         uns={"spatialimpute": {**counts.info, "schema_version": SCHEMA_VERSION}},
     )
     if counts.coords is not None:

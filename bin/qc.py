@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""QC: one raw file of counts to canonical counts and an account of what was dropped."""
+
+import json
+import logging
+from pathlib import Path
+
+import click
+from spatialimpute.cli import run
+
+log = logging.getLogger("qc")
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--id", "id_", required=True, help="Name of the dataset.")
+@click.option("--role", type=click.Choice(["spatial", "reference"]), required=True)
+@click.option("--technology", default="scRNA-seq", help="Technology, as in the samplesheet.")
+@click.option(
+    "--input", "path", type=click.Path(exists=True, path_type=Path), required=True, help="Raw file or folder."
+)
+@click.option(
+    "--coords",
+    type=click.Path(exists=True, path_type=Path),
+    help="Table of coordinates (default: beside it).",
+)
+@click.option("--batch-key", help="Column of the cells that names their batch.")
+@click.option("--celltype-key", help="Column of the cells that names their cell type.")
+@click.option("--gene-aliases", type=click.Path(exists=True, path_type=Path), help="TSV of alias and symbol.")
+@click.option("--min-counts", type=click.IntRange(min=0), default=1, help="Fewest counts of a cell.")
+@click.option("--min-genes", type=click.IntRange(min=0), default=1, help="Fewest detected genes of a cell.")
+@click.option(
+    "--max-mad",
+    type=click.FloatRange(min=0),
+    default=5.0,
+    help="MADs beyond which cells are outliers; 0: none.",
+)
+@click.option("--drop-outliers/--flag-outliers", default=False, help="Drop outliers, or only flag them.")
+def main(
+    id_,
+    role,
+    technology,
+    path,
+    coords,
+    batch_key,
+    celltype_key,
+    gene_aliases,
+    min_counts,
+    min_genes,
+    max_mad,
+    drop_outliers,
+):
+    """Clean one dataset's counts; writes counts.h5ad, qc.json and qc.tsv."""
+    from spatialimpute.gene_names import read_aliases
+    from spatialimpute.io.counts import digest, write_counts
+    from spatialimpute.io.formats import find_sidecar
+    from spatialimpute.io.readers import read_raw
+    from spatialimpute.qc import Thresholds, clean_counts, steps_table
+
+    if coords is None and role == "spatial":
+        coords = find_sidecar(path)
+    raw = read_raw(path, coords, [key for key in (batch_key, celltype_key) if key])
+    counts, summary = clean_counts(
+        raw,
+        id=id_,
+        role=role,
+        technology=technology,
+        source=path.name,
+        source_digest=digest(path),
+        batch_key=batch_key,
+        celltype_key=celltype_key,
+        aliases=read_aliases(gene_aliases) if gene_aliases else None,
+        thresholds=Thresholds(min_counts, min_genes, max_mad, drop_outliers),
+    )
+    write_counts("counts.h5ad", counts)
+    Path("qc.json").write_text(json.dumps(summary, indent=1) + "\n")
+    steps_table(summary).to_csv("qc.tsv", sep="\t", index=False)
+    kept = (
+        "{n_cells} of {n_cells_in} cells, {n_genes} of {n_genes_in} genes kept, raw counts from {counts_from}"
+    )
+    log.info("%s: %s, %d outliers", id_, kept.format(**summary), summary["n_outliers"])
+    for step in summary["steps"]:
+        log.info("%s: %s: %d %s (%s)", id_, step["step"], step["n"], step["axis"], step["reason"])
+    for warning in summary["warnings"]:
+        log.warning("%s: %s", id_, warning)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,217 @@
+"""Read vendors' and laboratories' files as they are; what they mean is QC's business.
+
+Every reader returns an AnnData with cells in rows and only what QC needs: the candidate matrices (`X`,
+`layers['counts']`, `raw`) as CSR, `obs`, `var` and, where the file has coordinates, `obsm['spatial']`
+(n_cells, 2 or 3) with `uns['coordinate_unit']` ("um", "px" or "unknown"). Dense matrices are read by blocks
+of rows, so that a million cells never exist densely.
+"""
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from spatialimpute.errors import InputError, SpatialImputeError
+from spatialimpute.io.formats import (
+    CELL_ID_COLUMNS,
+    COORDINATE_KEYS,
+    coordinate_columns,
+    detect_format,
+    match_names,
+    mtx_files,
+    open_hdf5,
+)
+from spatialimpute.io.tables import read_coordinates, read_table
+
+BLOCK_BYTES = 64 << 20
+LOOM_GENE_ATTRIBUTES = (
+    "gene",
+    "genes",
+    "gene_name",
+    "gene_names",
+    "genename",
+    "symbol",
+    "var_names",
+    "name",
+    "accession",
+)
+LOOM_CELL_ATTRIBUTES = (*CELL_ID_COLUMNS, "obs_names", "cell_names")
+
+
+def read_raw(path: str | Path, coords: str | Path | None = None, keys: Iterable[str] = ()) -> ad.AnnData:
+    """Read any supported file; the format is told by :func:`spatialimpute.io.formats.detect_format`.
+
+    Parameters
+    ----------
+    path : the file, or the folder of a 10x matrix
+    coords : CSV/TSV with a cell id column and x, y[, z]; overrides coordinates within the file
+    keys : names of per-cell columns (batch, cell type) that a table holds among its genes
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, of no known format, or its coordinates do not fit its cells.
+    """
+    path = Path(path)
+    kind = detect_format(path)
+    try:
+        with warnings.catch_warnings():
+            # Readers complain about names that are not unique, which QC counts, and about old encodings.
+            warnings.simplefilter("ignore")
+            if kind == "table":
+                data = read_table(path, keys)
+            else:
+                data = _READERS[kind](path)
+    except (SpatialImputeError, MemoryError):
+        raise
+    except Exception as error:  # whatever a library says of a file it cannot read, the file has to be mended
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{path}: cannot be read as {kind} ({reason}); export or copy the file again"
+        ) from error
+    data.obs_names, data.var_names = data.obs_names.astype(str), data.var_names.astype(str)
+    if coords is not None:
+        data.obsm["spatial"], data.uns["coordinate_unit"] = read_coordinates(coords, data.obs_names)
+    else:
+        _find_coordinates(data, path)
+    return data
+
+
+def _find_coordinates(data: ad.AnnData, path: Path) -> None:
+    """Set `obsm['spatial']` and `uns['coordinate_unit']` from the usual places, if there are any."""
+    key, columns = match_names(data.obsm, COORDINATE_KEYS), coordinate_columns(data.obs.columns)
+    if key is not None:
+        values, unit = data.obsm[key], "unknown"
+        values = values.toarray() if sp.issparse(values) else np.asarray(values)
+        where = f"obsm[{key!r}]"
+    elif columns is not None:
+        values, unit = data.obs[columns[0]].to_numpy(), columns[1]
+        where = f"columns {', '.join(columns[0])}"
+    else:
+        return
+    try:
+        values = values.astype(np.float64)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{path}: coordinates in {where} are not numbers; write x and y as numbers"
+        ) from None
+    if values.ndim != 2 or values.shape[1] not in (2, 3):
+        raise InputError(
+            f"{path}: {where} has shape {values.shape}, expected (cells, 2) or (cells, 3); "
+            "store x, y[, z] there"
+        )
+    for name in list(data.obsm):
+        del data.obsm[name]
+    data.obsm["spatial"], data.uns["coordinate_unit"] = values, unit
+
+
+def to_csr(matrix) -> sp.csr_matrix:
+    """A matrix in memory or a dense HDF5 dataset as CSR; a dataset is read by blocks of rows."""
+    if sp.issparse(matrix):
+        return sp.csr_matrix(matrix)
+    if isinstance(matrix, np.ndarray):
+        return sp.csr_matrix(np.atleast_2d(matrix))
+    n_rows, n_columns = matrix.shape
+    step = max(1, BLOCK_BYTES // max(1, n_columns * matrix.dtype.itemsize))
+    blocks = [sp.csr_matrix(matrix[start : start + step]) for start in range(0, n_rows, step)]
+    return sp.vstack(blocks, format="csr") if blocks else sp.csr_matrix(matrix.shape, dtype=np.float32)
+
+
+def _read_h5ad(path: Path) -> ad.AnnData:
+    with open_hdf5(path) as file:
+        if "encoding-type" in file.attrs:
+            return _read_h5ad_parts(file)
+    data = ad.read_h5ad(path)  # written before anndata 0.8: its own reader knows the old layouts
+    raw = None if data.raw is None else {"X": to_csr(data.raw.X), "var": data.raw.var}
+    return ad.AnnData(
+        X=None if data.X is None else to_csr(data.X),
+        obs=data.obs,
+        var=data.var,
+        layers={"counts": to_csr(data.layers["counts"])} if "counts" in data.layers else {},
+        obsm={key: data.obsm[key] for key in data.obsm if key.casefold() in COORDINATE_KEYS},
+        raw=raw,
+    )
+
+
+def _read_h5ad_parts(file) -> ad.AnnData:
+    """Only what QC looks at: other layers, embeddings, graphs and `uns` may be larger than the counts."""
+
+    def matrix(key: str):
+        element = file[key]
+        return to_csr(element if hasattr(element, "dtype") else ad.io.read_elem(element))
+
+    raw = None
+    if "raw/X" in file:
+        raw = {"X": matrix("raw/X"), "var": ad.io.read_elem(file["raw/var"])}
+    keys = [key for key in file.get("obsm", ()) if key.casefold() in COORDINATE_KEYS]
+    return ad.AnnData(
+        X=matrix("X") if "X" in file and file["X"].attrs.get("encoding-type") != "null" else None,
+        obs=ad.io.read_elem(file["obs"]),
+        var=ad.io.read_elem(file["var"]),
+        layers={"counts": matrix("layers/counts")} if "layers/counts" in file else {},
+        obsm={key: ad.io.read_elem(file["obsm"][key]) for key in keys},
+        raw=raw,
+    )
+
+
+def _read_loom(path: Path) -> ad.AnnData:
+    # anndata's own loom reader fails on attributes of shape (cells, 1), as in the published STARmap file.
+    import loompy
+
+    with loompy.connect(str(path), mode="r", validate=False) as loom:
+        cells = {key: np.asarray(loom.ca[key]) for key in loom.ca.keys()}
+        genes = {key: np.asarray(loom.ra[key]) for key in loom.ra.keys()}
+        x = loom.layers[""].sparse().T.tocsr()
+        layers = (
+            {"counts": loom.layers["counts"].sparse().T.tocsr()} if "counts" in loom.layers.keys() else {}
+        )
+    wide = {key: values for key, values in cells.items() if values.ndim == 2 and values.shape[1] > 1}
+    obs = pd.DataFrame({key: values.ravel() for key, values in cells.items() if key not in wide})
+    var = pd.DataFrame({key: values.ravel() for key, values in genes.items() if values.size == x.shape[1]})
+    gene_key = match_names(var.columns, LOOM_GENE_ATTRIBUTES)
+    if gene_key is None:
+        raise InputError(
+            f"{path}: no row attribute names the genes (found {', '.join(var.columns) or 'none'}); "
+            "store their names in the row attribute Gene"
+        )
+    cell_key = match_names(obs.columns, LOOM_CELL_ATTRIBUTES)
+    obs.index = obs[cell_key].astype(str) if cell_key is not None else numbered_cells(x.shape[0])
+    var.index = var[gene_key].astype(str)
+    obs.index.name = var.index.name = None
+    return ad.AnnData(X=x, obs=obs, var=var, layers=layers, obsm=wide)
+
+
+def numbered_cells(n: int) -> pd.Index:
+    """Names for cells that have none: cell1, cell2, …"""
+    return pd.Index([f"cell{i + 1}" for i in range(n)])
+
+
+def _read_10x_h5(path: Path) -> ad.AnnData:
+    import scanpy as sc
+
+    data = sc.read_10x_h5(path, gex_only=False)
+    return ad.AnnData(X=to_csr(data.X), obs=data.obs, var=data.var)
+
+
+def _read_10x_mtx(path: Path) -> ad.AnnData:
+    # scanpy's reader knows two of the layouts in use (not features.tsv unpacked, as STARsolo writes it).
+    matrix, features, barcodes = mtx_files(path)
+    x = to_csr(ad.io.read_mtx(matrix, dtype="float64").X).T.tocsr()
+    genes = pd.read_csv(features, sep="\t", header=None, dtype=str, keep_default_na=False)
+    cells = pd.read_csv(barcodes, sep="\t", header=None, dtype=str, keep_default_na=False)
+    if x.shape != (len(cells), len(genes)):
+        raise InputError(
+            f"{path}: the matrix has {x.shape[1]} rows and {x.shape[0]} columns, but {features.name} names "
+            f"{len(genes)} genes and {barcodes.name} {len(cells)} cells; export the three files again"
+        )
+    names = ["gene_ids", "gene_symbols", "feature_types"][: genes.shape[1]]
+    var = genes.iloc[:, : len(names)].set_axis(names, axis=1)
+    var.index = pd.Index(var[names[min(1, len(names) - 1)]].to_numpy())
+    return ad.AnnData(X=x, obs=pd.DataFrame(index=pd.Index(cells[0].to_numpy())), var=var)
+
+
+_READERS = {"h5ad": _read_h5ad, "loom": _read_loom, "10x h5": _read_10x_h5, "10x mtx": _read_10x_mtx}
