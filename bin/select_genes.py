@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""Choose the genes to model, to impute and to hold out: ./panel.json.
+
+Where spatial gene names differ from the reference's in case only, ./spatial.h5ad is written too: the same counts
+under the reference's names, to be used in place of --spatial from here on.
+"""
+
+import json
+from pathlib import Path
+
+import click
+from spatialimpute import cli
+from spatialimpute.errors import InputError
+
+
+@click.command(help=__doc__)
+@click.option("--sample", required=True, help="The sample's name, as in the sheet.")
+@click.option("--spatial", required=True, type=click.Path(exists=True), help="counts.h5ad of the spatial side.")
+@click.option("--reference", "references", required=True, multiple=True, type=click.Path(exists=True))
+@click.option("--genes", multiple=True, help="Further genes to impute: a file or a comma list; repeatable.")
+@click.option("--gene-folds", type=click.Path(exists=True), help="JSON {sample: [[gene, ...], ...]}.")
+@click.option("--cv-folds", default=5, show_default=True, type=click.IntRange(min=0))
+@click.option("--n-top-genes", default=2000, show_default=True, type=click.IntRange(min=0))
+@click.option("--max-shared-genes", default=0, show_default=True, type=click.IntRange(min=0), help="0: all.")
+@click.option("--min-shared-genes", default=10, show_default=True, type=click.IntRange(min=1))
+@click.option("--seed", default=0, show_default=True)
+def main(sample, spatial, references, genes, gene_folds, **options):
+    import numpy as np
+    from spatialimpute.genes import parse_gene_list, select_genes
+    from spatialimpute.io.counts import read_counts, write_counts
+    from spatialimpute.io.panel import write_panel
+
+    counts = read_counts(spatial)
+    panel, renamed = select_genes(
+        sample,
+        counts.genes.tolist(),
+        [read_counts(path) for path in references],
+        requested=list(dict.fromkeys(gene for value in genes for gene in parse_gene_list(value))),
+        gene_folds=read_gene_folds(gene_folds, sample) if gene_folds else None,
+        **options,
+    )
+    write_panel("panel.json", panel)
+    if renamed:
+        counts.genes = np.array([renamed.get(gene, gene) for gene in counts.genes])
+        write_counts("spatial.h5ad", counts)
+
+
+def read_gene_folds(path: str, sample: str) -> list[list[str]] | None:
+    """The sample's folds, None where the file does not name the sample; raises InputError on another shape."""
+    expected = "expected {sample: [[gene, ...], ...]}"
+    try:
+        content = json.loads(Path(path).read_text())
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not valid JSON ({error}); {expected}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: {expected}, found a {type(content).__name__}")
+    folds = content.get(sample)
+    lists = [folds, *folds] if isinstance(folds, list) else [folds]
+    if folds is not None and (
+        not all(isinstance(part, list) and part for part in lists)
+        or not all(isinstance(gene, str) for fold in folds for gene in fold)
+    ):
+        raise InputError(f"{path}: {expected}, found {json.dumps(folds)[:60]} for sample {sample!r}")
+    return folds
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,185 @@
+"""Gene matching, targets and folds."""
+
+import json
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
+from spatialimpute.errors import InputError
+from spatialimpute.genes import draw_folds, match_names, parse_gene_list, select_genes
+from spatialimpute.io.counts import Counts
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+GENES = [f"Gene{i}" for i in range(200)]
+#: Genes that are off in one half of the reference cells; the others vary by chance alone.
+VARIABLE = ["Gene50", "Gene90", "Gene130", "Gene170"]
+
+
+def make_reference(genes=GENES, n=200, seed=0, name="reference", **obs):
+    rng = np.random.default_rng(seed)
+    rate = np.tile(np.linspace(0.5, 6, len(genes)), (n, 1))
+    variable = np.isin(genes, VARIABLE)
+    rate[: n // 2, variable] = 0
+    rate[n // 2 :, variable] *= 2
+    X = rng.poisson(rate)
+    cells = np.array([f"c{i}" for i in range(n)])
+    return Counts(
+        sp.csr_matrix(X, dtype=np.float32), np.array(genes), cells, pd.DataFrame(obs, index=cells), info={"id": name}
+    )
+
+
+def test_match_exact_then_by_unambiguous_case():
+    known = ["Gad1", "SST", "sst", "Pvalb", "Vip"]
+    names = ["Gad1", "GAD1", "Sst", "PVALB", "vip", "Lamp5"]
+    assert match_names(names, known) == {"Gad1": "Gad1", "PVALB": "Pvalb", "vip": "Vip"}
+    assert match_names(["SST", "sst"], known) == {"SST": "SST", "sst": "sst"}
+    assert match_names(["vip", "VIP"], known) == {}
+
+
+@given(st.lists(st.text("abAB", max_size=3)), st.lists(st.text("abAB", max_size=3)))
+def test_matches_are_one_to_one_and_equal_but_for_case(names, known):
+    matched = match_names(names, known)
+    assert len(set(matched.values())) == len(matched)
+    assert all(name.casefold() == gene.casefold() and gene in known for name, gene in matched.items())
+    assert all(matched[name] == name for name in names if name in known)
+
+
+def test_panel_of_a_small_reference_takes_all_expressed_genes():
+    reference = make_reference()
+    X = reference.X.toarray()
+    X[:, 3] = 0
+    reference.X = sp.csr_matrix(X)
+    spatial = ["Gene30", "Other", *GENES[5:20]]
+    panel, renamed = select_genes("s", spatial, [reference])
+    assert renamed == {}
+    assert panel.shared == ["Gene30", *GENES[5:20]]
+    assert panel.measured_only == ["Other"]
+    assert panel.genes == panel.shared + [g for g in GENES if g not in panel.shared and g != "Gene3"]
+    assert panel.targets == panel.genes
+    assert sorted(gene for fold in panel.folds.values() for gene in fold) == sorted(panel.shared)
+    assert set(panel.how) == {"shared", "targets", "folds", "measured_only"}
+
+
+def test_names_that_differ_by_case_are_renamed_to_the_reference():
+    panel, renamed = select_genes("s", [gene.upper() for gene in GENES[:15]], [make_reference()])
+    assert panel.shared == GENES[:15]
+    assert renamed == {gene.upper(): gene for gene in GENES[:15]}
+    assert "GENE0 as Gene0" in panel.how["shared"]
+
+
+def test_variable_genes_and_requested_ones_are_targets():
+    panel, _ = select_genes("s", GENES[:12], [make_reference()], requested=["gene20"], n_top_genes=4)
+    assert panel.genes == GENES[:12] + ["Gene20"] + VARIABLE
+    assert panel.how["targets"].startswith("the 4 most variable genes")
+
+
+@pytest.mark.parametrize("batches", [["a", "b"], [f"tiny{i}" for i in range(100)]])
+def test_variable_genes_with_batches_of_any_size(batches):
+    reference = make_reference(batch=np.resize(batches, 200))
+    panel, _ = select_genes("s", GENES[:12], [reference], n_top_genes=4)
+    assert panel.genes == GENES[:12] + VARIABLE
+
+
+def test_max_shared_genes_keeps_the_most_variable_of_the_reference():
+    spatial = GENES[:10] + VARIABLE
+    panel, _ = select_genes("s", spatial, [make_reference()], max_shared_genes=4, min_shared_genes=4, cv_folds=2)
+    assert panel.shared == VARIABLE
+    assert set(GENES[:10]) <= set(panel.targets)
+    with pytest.raises(InputError, match="below min_shared_genes"):
+        select_genes("s", spatial, [make_reference()], max_shared_genes=4)
+
+
+def test_several_references_share_the_common_genes():
+    first = make_reference(GENES[:30], name="a")
+    second = make_reference(GENES[10:40], seed=1, name="b")
+    panel, _ = select_genes("s", GENES[5:25], [first, second], requested=["Gene2", "Gene39"])
+    assert panel.shared == GENES[10:25]
+    assert panel.measured_only == GENES[5:10]
+    assert panel.genes == GENES[10:25] + ["Gene2"] + GENES[25:30] + ["Gene39"]
+
+
+def test_too_few_shared_genes_shows_both_name_styles():
+    spatial = [f"ENSMUSG0000000{i}" for i in range(20)]
+    with pytest.raises(InputError) as error:
+        select_genes("brain", spatial, [make_reference()])
+    lines = str(error.value).splitlines()
+    assert lines[0].startswith("brain: 0 genes are shared")
+    assert lines[1].split() == ["spatial", "reference"]
+    assert lines[2].split() == ["ENSMUSG00000000", "Gene0"]
+    assert "gene_aliases" in lines[-1] and "min_shared_genes" in lines[-1]
+
+
+def test_unknown_requested_genes_are_listed_with_the_nearest_names():
+    with pytest.raises(InputError) as error:
+        select_genes("s", ["Lost", *GENES[:12]], [make_reference()], requested=["Gene3", "Gen11", "Lost"])
+    assert "2 of 3 requested genes" in str(error.value)
+    assert "'Gen11' (nearest names: Gene11" in str(error.value)
+    assert "'Lost' (measured by the spatial panel, but absent from the reference)" in str(error.value)
+
+
+def test_drawn_folds_are_balanced_and_seeded():
+    reference = make_reference()
+    folds = draw_folds(GENES[:40], [reference], 5, seed=1)
+    assert folds == draw_folds(GENES[:40], [reference], 5, seed=1)
+    assert folds != draw_folds(GENES[:40], [reference], 5, seed=2)
+    assert [len(fold) for fold in folds.values()] == [8] * 5
+    expression = pd.Series(np.asarray(reference.X.mean(axis=0)).ravel(), index=GENES)
+    means = [expression[fold].mean() for fold in folds.values()]
+    assert max(means) / min(means) < 1.1
+
+
+@given(n=st.integers(2, 40), n_folds=st.integers(2, 7), seed=st.integers(0, 99))
+def test_drawn_folds_partition_the_genes(n, n_folds, seed):
+    folds = draw_folds(GENES[:n], [make_reference(n=4)], n_folds, seed)
+    assert sorted(gene for fold in folds.values() for gene in fold) == sorted(GENES[:n])
+    sizes = [len(fold) for fold in folds.values()]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_given_folds():
+    def select(folds, **options):
+        return select_genes("s", GENES[:12], [make_reference()], gene_folds=folds, **options)[0].folds
+
+    assert select([["gene1", "Gene2"], ["Gene5"]]) == {"0": ["Gene1", "Gene2"], "1": ["Gene5"]}
+    assert select([["Gene1"]], cv_folds=0) == {}
+    for folds, message in [
+        ([["Gene1"], ["Gene1"]], "'Gene1' more than once"),
+        ([["Gene30"]], "'Gene30'"),
+        ([["Gene1"], []], "fold 1 of gene_folds holds out 0 of 12"),
+        ([GENES[:12]], "fold 0 of gene_folds holds out 12 of 12"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            select(folds)
+
+
+@pytest.mark.parametrize("cv_folds", [1, 13])
+def test_impossible_number_of_folds(cv_folds):
+    with pytest.raises(InputError, match="12 shared genes cannot be drawn"):
+        select_genes("s", GENES[:12], [make_reference()], cv_folds=cv_folds)
+
+
+def test_gene_lists(tmp_path):
+    assert parse_gene_list("Gad1, Sst,Gad1") == ["Gad1", "Sst"]
+    (tmp_path / "genes.txt").write_text("# wanted\nGad1\n\nSst\n")
+    assert parse_gene_list(str(tmp_path / "genes.txt")) == ["Gad1", "Sst"]
+    with pytest.raises(InputError, match="no file 'missing.txt'"):
+        parse_gene_list("missing.txt")
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(("pair", "n_shared"), [("osmfish", 33), ("merfish_mop", 87), ("starmap_mpfc", 48)])
+def test_real_pairs_have_the_published_overlap(pair, n_shared):
+    if not DATA.exists():
+        pytest.skip(f"REAL DATA ABSENT: {DATA} not found, gene overlaps were not checked")
+    spec = json.loads((DATA / "gene_folds.json").read_text())[pair]
+    spatial, reference = (ad.read_h5ad(DATA / f"{spec[side]}.h5ad") for side in ("spatial", "reference"))
+    reference = Counts(reference.X, reference.var_names.to_numpy(str), reference.obs_names.to_numpy(str), reference.obs)
+    panel, renamed = select_genes(pair, spatial.var_names.tolist(), [reference], gene_folds=spec["folds"])
+    assert len(panel.shared) == n_shared
+    assert panel.folds == {str(i): fold for i, fold in enumerate(spec["folds"])}
+    assert renamed == {}
