@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Choose the genes to model, to impute and to hold out: ./panel.json.
 
-Where spatial gene names differ from the reference's in case only, ./spatial.h5ad is written too: the same counts
-under the reference's names, to be used in place of --spatial from here on.
+Where spatial genes match the reference's by case or Ensembl id only, ./spatial.h5ad is written too: the same
+counts under the reference's names, to be used in place of --spatial from here on.
 """
 
 import json
@@ -35,6 +35,7 @@ def main(sample, spatial, references, genes, gene_folds, **options):
         sample,
         counts.genes.tolist(),
         [read_counts(path) for path in references],
+        spatial_ids=counts.gene_ids,
         requested=list(dict.fromkeys(gene for value in genes for gene in parse_gene_list(value))),
         gene_folds=read_gene_folds(gene_folds, sample) if gene_folds else None,
         **options,

@@ -22,28 +22,42 @@ from spatialimpute.io.panel import Panel
 log = logging.getLogger(__name__)
 
 
-def match_names(names: Sequence[str], known: Sequence[str]) -> dict[str, str]:
-    """For each name that `known` holds: its spelling there. Exact, else by case where that is unambiguous.
+def match_names(
+    names: Sequence[str],
+    known: Sequence[str],
+    ids: Sequence[str] | None = None,
+    known_ids: Sequence[str] | None = None,
+) -> dict[str, str]:
+    """For each name that `known` holds: its spelling there. No two names get the same one.
 
-    A match by case needs the two names to be the only ones of their kind on either side.
+    Exact matches come first; then the same Ensembl id; then names that differ in case only. The last two need
+    the id or name to be the only one of its kind on either side.
+
+    Parameters
+    ----------
+    names, known : each without repetition
+    ids, known_ids : Ensembl ids of `names` and `known`, "" where unknown; None without any
     """
     known_exactly = set(known)
     matched = {name: name for name in names if name in known_exactly}
-    by_case = {}
-    ambiguous = {folded for folded, n in Counter(gene.casefold() for gene in known_exactly).items() if n > 1}
-    ambiguous |= {folded for folded, n in Counter(name.casefold() for name in set(names)).items() if n > 1}
-    for gene in known_exactly:
-        by_case[gene.casefold()] = gene
-    for name in names:
-        if name not in matched and (folded := name.casefold()) in by_case and folded not in ambiguous:
-            matched[name] = by_case[folded]
-    return matched
+    keys = [([name.casefold() for name in names], [name.casefold() for name in known])]
+    if ids is not None and known_ids is not None:
+        keys.insert(0, (list(ids), list(known_ids)))
+    for own, others in keys:
+        repeated = {key for side in (own, others) for key, n in Counter(side).items() if n > 1}
+        taken = set(matched.values())
+        by_key = {key: name for key, name in zip(others, known, strict=True) if name not in taken}
+        for name, key in zip(names, own, strict=True):
+            if name not in matched and key and key not in repeated and key in by_key:
+                matched[name] = by_key[key]
+    return {name: matched[name] for name in names if name in matched}
 
 
 def select_genes(
     sample: str,
     spatial_genes: Sequence[str],
     references: Sequence[Counts],
+    spatial_ids: Sequence[str] | None = None,
     requested: Sequence[str] = (),
     gene_folds: Sequence[Sequence[str]] | None = None,
     cv_folds: int = 5,
@@ -60,6 +74,7 @@ def select_genes(
     Parameters
     ----------
     spatial_genes : names of the genes the spatial side measures
+    spatial_ids : their Ensembl ids, "" where unknown
     references : raw counts of one or several references; the first one's spelling of gene names counts
     requested : genes to impute whatever their variability; in any reference
     gene_folds : genes to hold out together; drawn where None
@@ -77,14 +92,17 @@ def select_genes(
         Too few shared genes, an unknown requested gene, folds that do not fit the shared genes.
     """
     common = _common_genes(references)
-    matched = match_names(spatial_genes, common)
+    known_ids = references[0].gene_ids
+    if known_ids is not None:
+        known_ids = known_ids[np.isin(references[0].genes, common)]
+    matched = match_names(spatial_genes, common, spatial_ids, known_ids)
     shared = list(matched.values())
     _require_shared(sample, spatial_genes, references, shared, min_shared_genes)
     renamed = {name: gene for name, gene in matched.items() if name != gene}
     how = {"shared": f"{len(shared)} of {len(spatial_genes)} spatial genes are in every reference"}
     if renamed:
         examples = ", ".join(f"{name} as {gene}" for name, gene in list(renamed.items())[:3])
-        how["shared"] += f", {len(renamed)} of them in another case ({examples})"
+        how["shared"] += f", {len(renamed)} of them under another spelling or by Ensembl id ({examples})"
 
     wanted = _resolve_requested(sample, requested, spatial_genes, references)
     variability = _Variability(references, common)
@@ -218,7 +236,7 @@ def _require_shared(sample, spatial_genes, references, shared, minimum) -> None:
 def _resolve_requested(sample, requested, spatial_genes, references) -> list[str]:
     """Requested genes in the references' spelling; raises InputError listing all unknown ones."""
     known = list(dict.fromkeys(gene for reference in references for gene in reference.genes))
-    matched = match_names(requested, known)
+    matched = match_names(list(dict.fromkeys(requested)), known)
     unknown = [gene for gene in requested if gene not in matched]
     if unknown:
         raise InputError(
@@ -276,7 +294,7 @@ def draw_folds(genes: Sequence[str], references: Sequence[Counts], n_folds: int,
 
 def _given_folds(sample, shared, gene_folds) -> dict[str, list[str]]:
     listed = [gene for fold in gene_folds for gene in fold]
-    matched = match_names(listed, shared)
+    matched = match_names(list(dict.fromkeys(listed)), shared)
     if unknown := [gene for gene in dict.fromkeys(listed) if gene not in matched]:
         raise InputError(
             f"{sample}: gene_folds names {len(unknown)} genes that are not among the {len(shared)} shared genes in "

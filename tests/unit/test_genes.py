@@ -41,7 +41,17 @@ def test_match_exact_then_by_unambiguous_case():
     assert match_names(["vip", "VIP"], known) == {}
 
 
-@given(st.lists(st.text("abAB", max_size=3)), st.lists(st.text("abAB", max_size=3)))
+def test_match_by_ensembl_id():
+    known, known_ids = ["Gad1", "Sst", "Vip", "Lamp5"], ["ENS1", "ENS2", "ENS3", ""]
+    names, ids = ["ENS1", "Sst", "OldVip", "lamp5", "Twin"], ["ENS1", "ENS9", "ENS3", "", "ENS2"]
+    # Twin has Sst's id, but Sst itself is there.
+    expected = {"ENS1": "Gad1", "Sst": "Sst", "OldVip": "Vip", "lamp5": "Lamp5"}
+    assert match_names(names, known, ids, known_ids) == expected
+    assert match_names(["a", "b"], known, ["ENS1", "ENS1"], known_ids) == {}
+    assert match_names(["ENS1"], known, ["ENS1"], None) == {}
+
+
+@given(st.lists(st.text("abAB", max_size=3), unique=True), st.lists(st.text("abAB", max_size=3), unique=True))
 def test_matches_are_one_to_one_and_equal_but_for_case(names, known):
     matched = match_names(names, known)
     assert len(set(matched.values())) == len(matched)
@@ -70,6 +80,15 @@ def test_names_that_differ_by_case_are_renamed_to_the_reference():
     assert panel.shared == GENES[:15]
     assert renamed == {gene.upper(): gene for gene in GENES[:15]}
     assert "GENE0 as Gene0" in panel.how["shared"]
+
+
+def test_spatial_ensembl_ids_are_renamed_to_the_reference_symbols():
+    reference = make_reference()
+    reference.gene_ids = np.array([f"ENSG{i:011d}" for i in range(len(GENES))])
+    ids = reference.gene_ids[20:5:-1]
+    panel, renamed = select_genes("s", ids.tolist(), [reference], spatial_ids=ids)
+    assert panel.shared == GENES[20:5:-1]
+    assert renamed[ids[0]] == "Gene20"
 
 
 def test_variable_genes_and_requested_ones_are_targets():
