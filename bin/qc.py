@@ -50,7 +50,7 @@ def main(
     drop_outliers,
 ):
     """Clean one dataset's counts; writes counts.h5ad, qc.json and qc.tsv."""
-    from spatialimpute.gene_names import read_aliases
+    from spatialimpute.gene_aliases import read_aliases
     from spatialimpute.io.counts import digest, write_counts
     from spatialimpute.io.formats import find_sidecar
     from spatialimpute.io.readers import read_raw

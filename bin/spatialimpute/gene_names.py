@@ -2,13 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from spatialimpute.errors import InputError
 from spatialimpute.io.formats import match_names
 
 SYMBOL_COLUMNS = (
@@ -82,39 +80,6 @@ def control_probes(names: Sequence[str], feature_types: Sequence[str] | None = N
             (_CONTROL_TYPE.search(str(kind)) is not None for kind in feature_types), bool, len(names)
         )
     return mask
-
-
-def read_aliases(path: str | Path) -> dict[str, str]:
-    """Read a TSV of alias and symbol, one pair per line; `#` starts a comment line.
-
-    Raises
-    ------
-    InputError
-        A line without two fields, or an alias with two symbols.
-    """
-    aliases: dict[str, str] = {}
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: gene aliases cannot be read as UTF-8 text ({error})") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        fields = [field.strip() for field in line.split("\t")]
-        if len(fields) != 2 or not all(fields):
-            raise InputError(
-                f"{path}: line {number}: found {line!r}, "
-                "expected an alias, a tab and a symbol; write one pair per line"
-            )
-        alias, symbol = fields
-        if number == 1 and alias.casefold() in ("alias", "from", "old"):
-            continue
-        if aliases.setdefault(alias, symbol) != symbol:
-            raise InputError(
-                f"{path}: line {number}: alias {alias!r} stands for {aliases[alias]!r} and {symbol!r}; "
-                "keep one of them"
-            )
-    return aliases
 
 
 def sum_duplicates(x: sp.csr_matrix, names: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:

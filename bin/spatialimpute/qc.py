@@ -296,8 +296,8 @@ def _clean_cells(counts: Counts, thresholds: Thresholds, account: _Account, sour
     counts = counts.take(np.flatnonzero(~(few | sparse)))
     if len(counts.cells) < 2 or len(counts.genes) < 2:
         raise InputError(
-            f"{source}: {len(counts.cells)} cells and {len(counts.genes)} genes are left after quality control; "
-            "expected at least 2 of each: check the file or lower min_counts and min_genes"
+            f"{source}: {len(counts.cells)} cells and {len(counts.genes)} genes are left after quality "
+            "control; expected at least 2 of each: check the file or lower min_counts and min_genes"
         )
     outlier = find_outliers(counts.obs, thresholds.max_mad)
     counts.obs = counts.obs.assign(outlier=outlier)

@@ -187,8 +187,7 @@ def _hdf5_format(path: Path) -> str:
             return "h5ad"
         if {"row_attrs", "col_attrs", "matrix"} <= keys:
             return "loom"
-        groups = [file[key] for key in keys if file.get(key, getclass=True).__name__ == "Group"]
-        if any("barcodes" in group and "indptr" in group for group in groups):
+        if any(f"{key}/barcodes" in file and f"{key}/indptr" in file for key in keys):
             return "10x h5"
     raise InputError(
         f"{path}: an HDF5 file that is neither h5ad, loom nor 10x "

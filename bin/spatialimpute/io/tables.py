@@ -43,9 +43,9 @@ NUMERIC_SHARE = 0.5
 def read_table(path: Path, keys: Iterable[str] = ()) -> ad.AnnData:
     """Read a table of counts by blocks of rows.
 
-    The first column names the cells if its header is empty or usual for that (`cell_id`, `barcode`, …), or its
-    values are text; otherwise cells are numbered. Coordinates, known metadata, `keys` and columns of text go to
-    `obs`, every other column is a gene (names may repeat).
+    The first column names the cells if its header is empty or usual for that (`cell_id`, `barcode`, …), or
+    its values are text; otherwise cells are numbered. Coordinates, known metadata, `keys` and columns of text
+    go to `obs`, every other column is a gene (names may repeat).
 
     Raises
     ------

@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+"""Check the samplesheet, the files it names and the parameters; list every problem at once."""
+
+import json
+import logging
+from pathlib import Path
+
+import click
+from spatialimpute.cli import run
+from spatialimpute.errors import InputError
+
+log = logging.getLogger("check_inputs")
+EXISTING = click.Path(exists=True, dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command(help=__doc__)
+@click.option("--input", "sheet_path", type=click.Path(path_type=Path), required=True, help="Samplesheet.")
+@click.option("--params", "params_path", type=EXISTING, required=True, help="Nextflow's params as JSON.")
+@click.option("--schema", type=EXISTING, required=True, help="nextflow_schema.json")
+@click.option("--sheet-schema", type=EXISTING, required=True, help="schema_input.json")
+@click.option(
+    "--base-dir", type=FOLDER, required=True, help="Folder that the sheet's relative paths start from."
+)
+@click.option("--launch-dir", type=FOLDER, help="Folder that relative paths in parameters start from.")
+@click.option("--out", type=click.Path(path_type=Path), default="samples.json", show_default=True)
+def main(sheet_path, params_path, schema, sheet_schema, base_dir, launch_dir, out):
+    from spatialimpute.check import check_param_files
+    from spatialimpute.io.samplesheet import Sheet, numbered
+    from spatialimpute.params import check_params, load_schema
+
+    params, problems = check_params(json.loads(params_path.read_text()), load_schema(schema))
+    samples = []
+    try:
+        sheet = Sheet(sheet_path, sheet_schema, base_dir)
+    except InputError as error:
+        problems.append(str(error))
+    else:
+        problems += sheet.problems
+        samples = sheet.samples
+        problems += check_param_files(params, launch_dir, [sample["sample"] for sample in samples])
+    if problems:
+        raise InputError(numbered(f"samplesheet {sheet_path.name} and parameters", problems))
+    out.write_text(json.dumps(samples, indent=1, ensure_ascii=False) + "\n")
+    references = {entry["id"] for sample in samples for entry in sample["reference"]}
+    log.info("%d samples, %d references, no problem found", len(samples), len(references))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,321 @@
+"""The samplesheet: read it, compare it with its schema and with the files it names, list every problem at once."""
+
+import csv
+import difflib
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from jsonschema import Draft202012Validator
+
+from spatialimpute.errors import InputError
+from spatialimpute.io.formats import Header, base_name, find_sidecar, mtx_files, read_header
+from spatialimpute.technologies import canonical_technology
+
+_SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars"}
+
+
+@dataclass
+class Row:
+    """A row of the sheet: its line in the file, and its cells by column."""
+
+    line: int
+    cells: dict[str, str]
+
+
+class Sheet:
+    """A samplesheet under check; `problems` grows, `samples` is what the pipeline runs on when there are none."""
+
+    def __init__(self, path: str | Path, schema_path: str | Path, base_dir: str | Path):
+        self.base_dir = Path(base_dir)
+        item = json.loads(Path(schema_path).read_text())["items"]
+        self.properties, self.required = item["properties"], item["required"]
+        self._found: list[tuple[int, str]] = []
+        self._headers: dict[Path, Header | None] = {}
+        self._references: dict[Path, tuple[str, str]] = {}
+        self.rows = self._read(Path(path))
+        self._check_names()
+        samples = [self._check_row(row) for row in self.rows]
+        self._share_reference_keys(samples)
+        self.samples = samples
+        self.problems = [text for _, text in sorted(self._found, key=lambda problem: problem[0])]
+
+    def _problem(self, row: Row, column: str, value: str, expected: str) -> None:
+        self._found.append((row.line, f"row {row.line}, column '{column}': found {value!r}, {expected}"))
+
+    # ------------------------------------------------------------------------------------ the text
+
+    def _read(self, path: Path) -> list[Row]:
+        """Rows with trimmed cells; a sheet that is no CSV at all ends the check.
+
+        Raises
+        ------
+        InputError
+            Missing, not UTF-8 text, another separator, or without its columns.
+        """
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except OSError as error:
+            raise InputError(
+                f"samplesheet {path}: cannot be read ({error.strerror}); correct the path"
+            ) from None
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"samplesheet {path.name}: not UTF-8 text (byte {error.start}); save it as CSV in UTF-8, "
+                "not as a spreadsheet"
+            ) from None
+        if "\0" in text:
+            raise InputError(f"samplesheet {path.name}: not a text file; save it as CSV in UTF-8")
+        reader = csv.reader(text.splitlines(keepends=True), strict=True)
+        try:
+            lines = [(reader.line_num, [cell.strip() for cell in fields]) for fields in reader]
+        except csv.Error as error:
+            raise InputError(
+                f"samplesheet {path.name}: row {reader.line_num} is not CSV ({error}); check its quotes"
+            ) from None
+        lines = [(line, fields) for line, fields in lines if any(fields)]
+        if not lines:
+            raise InputError(
+                f"samplesheet {path.name}: empty; expected a header with {', '.join(self.required)}"
+            )
+        (first_line, header), *body = lines
+        self._check_header(path, header)
+        self.required = [name for name in self.required if name in header]
+        rows = []
+        for line, fields in body:
+            if len(fields) != len(header):
+                text = f"row {line}: found {len(fields)} fields, expected {len(header)} as in the header"
+                self._found.append((line, f"{text}; add or remove commas, quote cells that hold one"))
+                continue
+            cells = {name: cell for name, cell in zip(header, fields, strict=True) if cell}
+            rows.append(Row(line, cells))
+        if not body:
+            text = f"row {first_line + 1}: no samples; expected one row per sample below the header"
+            self._found.append((first_line, text))
+        return rows
+
+    def _check_header(self, path: Path, header: list[str]) -> None:
+        line = " ".join(header)
+        for separator, name in _SEPARATORS.items():
+            if len(header) == 1 and separator in line:
+                raise InputError(
+                    f"samplesheet {path.name}: columns are separated by {name}, expected commas; save it as "
+                    "comma-separated CSV (several references stay separated by ';')"
+                )
+        missing = [name for name in self.required if name not in header]
+        problems = []
+        for name in header:
+            if name not in self.properties:
+                known = missing + [key for key in self.properties if key not in header]
+                near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+                hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(self.properties)}"
+                problems.append(f"header: found column {name!r}, which is not known; {hint}")
+        for name in dict.fromkeys(header):
+            if header.count(name) > 1:
+                problems.append(
+                    f"header: column {name!r} appears {header.count(name)} times; keep one of them"
+                )
+        for name in missing:
+            problems.append(f"header: column '{name}' is missing; add it")
+        if len(set(header)) < len(header):
+            raise InputError(numbered(f"samplesheet {path.name}", problems))
+        self._found += [(0, text) for text in problems]
+
+    def _check_names(self) -> None:
+        seen: dict[str, Row] = {}
+        for row in self.rows:
+            name = row.cells.get("sample", "")
+            earlier = seen.setdefault(name.casefold(), row)
+            if name and earlier is not row:
+                what = (
+                    "the same name"
+                    if earlier.cells["sample"] == name
+                    else "a name that differs in case alone"
+                )
+                self._problem(
+                    row, "sample", name, f"row {earlier.line} has {what}; give every sample its own"
+                )
+
+    # ------------------------------------------------------------------------------------ the cells
+
+    def _check_row(self, row: Row) -> dict:
+        """Check one row against the schema and its files; the sample as the pipeline wants it."""
+        cells, bad = row.cells, set()
+        if "technology" in cells:
+            cells["technology"] = canonical_technology(cells["technology"]) or cells["technology"]
+        for name in self.required:
+            if name not in cells:
+                bad.add(name)
+                self._problem(
+                    row, name, "", f"expected a value: {self.properties[name]['description'].lower()}"
+                )
+        for name, value in cells.items():
+            spec = self.properties.get(name, {})
+            if next(Draft202012Validator(spec).iter_errors(value), None) is None:
+                continue
+            bad.add(name)
+            self._problem(row, name, value, spec["errorMessage"] + _nearest(value, spec.get("enum", ())))
+        spatial = self._check_spatial(row) if "spatial" in cells and "spatial" not in bad else []
+        references = []
+        if "reference" in cells and "reference" not in bad:
+            references = self._check_references(row, spatial)
+        self._check_celltype_key(row, [spatial, *references])
+        return {
+            "sample": cells.get("sample"),
+            "spatial": spatial,
+            "reference": [self._reference(row, files[0]) for files in references if files],
+            "technology": cells.get("technology"),
+            "spatial_batch_key": cells.get("spatial_batch_key"),
+            "reference_batch_key": cells.get("reference_batch_key"),
+            "celltype_key": cells.get("celltype_key"),
+            "genes": None if "genes" in bad else self._check_genes(row),
+        }
+
+    def _check_spatial(self, row: Row) -> list[str]:
+        name = row.cells["spatial"]
+        if "://" in name:
+            return [name]
+        path, header = self._open(row, "spatial", name)
+        if header is None:
+            return []
+        sidecar = find_sidecar(path)
+        if not header.coordinates and sidecar is None:
+            self._problem(
+                row,
+                "spatial",
+                name,
+                "which holds no coordinates; expected obsm['spatial'], columns x and y, or a second file "
+                f"{base_name(path)}.coords.csv beside it",
+            )
+        self._check_key(row, "spatial_batch_key", name, header)
+        return [str(path)] + ([str(sidecar)] if sidecar else [])
+
+    def _check_references(self, row: Row, spatial: list[str]) -> list[list[str]]:
+        """One list of files per reference; an empty one for a reference with a problem."""
+        files: list[list[str]] = []
+        for name in (part.strip() for part in row.cells["reference"].split(";")):
+            if not name:
+                continue
+            if "://" in name:
+                files.append([name])
+                continue
+            path, header = self._open(row, "reference", name)
+            if header is None:
+                files.append([])
+            elif spatial and str(path) == spatial[0]:
+                self._problem(
+                    row, "reference", name, "which is the spatial file; expected a single-cell reference"
+                )
+            elif [str(path)] in files:
+                self._problem(row, "reference", name, "which is named twice; name each reference once")
+            else:
+                self._check_key(row, "reference_batch_key", name, header)
+                files.append([str(path)])
+        return files
+
+    def _open(self, row: Row, column: str, name: str) -> tuple[Path, Header | None]:
+        """The absolute path and the file's header; None and a problem where there is none."""
+        path = Path(os.path.normpath((self.base_dir / name).absolute()))
+        if path.name.lower() in ("matrix.mtx", "matrix.mtx.gz"):
+            path = path.parent
+        if path not in self._headers:
+            try:
+                self._headers[path] = read_header(path)
+                if self._headers[path].format == "10x mtx" and not path.is_dir():
+                    mtx_files(path)
+                    raise InputError(f"{path}: name the folder; its three files must be alone in it")
+            except InputError as error:
+                self._headers[path] = None
+                self._problem(row, column, name, str(error).removeprefix(f"{path}: "))
+            except PermissionError:
+                self._headers[path] = None
+                self._problem(row, column, name, "which may not be read; change its permissions")
+        elif self._headers[path] is None:
+            self._problem(row, column, name, "the same problem as above")
+        return path, self._headers[path]
+
+    def _check_key(self, row: Row, column: str, name: str, header: Header) -> None:
+        key = row.cells.get(column)
+        if key and key not in header.columns:
+            columns, hint = ", ".join(header.columns[:20]) or "none", _nearest(key, header.columns)
+            self._problem(
+                row, column, key, f"no such column of the cells in {name} (it has: {columns}){hint}"
+            )
+
+    def _check_celltype_key(self, row: Row, files: list[list[str]]) -> None:
+        """Cell types may be on either side, so one file with that column is enough."""
+        key = row.cells.get("celltype_key")
+        headers = [self._headers.get(Path(paths[0])) if paths else None for paths in files]
+        if key and headers and None not in headers and not any(key in header.columns for header in headers):
+            columns = sorted({column for header in headers for column in header.columns})
+            listed, hint = ", ".join(columns[:20]) or "none", _nearest(key, columns)
+            expected = f"no file of this row has such a column (they have: {listed}){hint}"
+            self._problem(row, "celltype_key", key, expected)
+
+    def _check_genes(self, row: Row) -> str | None:
+        value = row.cells.get("genes")
+        if value is None or "://" in value:
+            return value
+        path = (self.base_dir / value).absolute()
+        if path.is_file():
+            return str(path)
+        if "/" in value or re.search(r"\.(txt|csv|tsv|json)$", value):
+            self._problem(
+                row, "genes", value, "no such file; correct the path, or name genes separated by ';'"
+            )
+        return ",".join(part.strip() for part in re.split("[;,]", value) if part.strip())
+
+    # ------------------------------------------------------------------------------------ references
+
+    def _reference(self, row: Row, name: str) -> dict:
+        """The reference with an id that is unique within the sheet and stays the same when rows are added."""
+        key = Path(name) if "://" in name else Path(name).resolve()
+        if key not in self._references:
+            stem = re.sub(r"[^A-Za-z0-9._-]+", "_", base_name(name)).lstrip("._-") or "reference"
+            taken = {identity.casefold() for identity, _ in self._references.values()}
+            unique = f"{stem}-{hashlib.sha256(str(key).encode()).hexdigest()[:8]}"
+            self._references[key] = (unique if stem.casefold() in taken else stem, name)
+        identity, first_name = self._references[key]
+        return {
+            "id": identity,
+            "files": [first_name],
+            "batch_key": row.cells.get("reference_batch_key"),
+            "celltype_key": row.cells.get("celltype_key"),
+        }
+
+    def _share_reference_keys(self, samples: list[dict]) -> None:
+        """A reference is read once for all samples, so its batch and cell type columns must be the same for all."""
+        for column, key in (("reference_batch_key", "batch_key"), ("celltype_key", "celltype_key")):
+            chosen: dict[str, tuple[str, Row]] = {}
+            pairs = zip(self.rows, samples, strict=True)
+            entries = [(row, entry) for row, sample in pairs for entry in sample["reference"]]
+            for row, entry in entries:
+                value = entry[key]
+                if value is None:
+                    continue
+                first, first_row = chosen.setdefault(entry["id"], (value, row))
+                if first != value:
+                    self._problem(
+                        row,
+                        column,
+                        value,
+                        f"but row {first_row.line} has {first!r} for the same reference, which is read once; "
+                        "use one column for both",
+                    )
+            for _, entry in entries:
+                entry[key] = chosen.get(entry["id"], (None,))[0]
+
+
+def _nearest(value: str, known) -> str:
+    by_fold = {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(value.casefold(), list(by_fold), n=1)
+    return f"; did you mean '{by_fold[near[0]]}'?" if near else ""
+
+
+def numbered(title: str, problems: list[str]) -> str:
+    """All problems as one message, numbered from 1."""
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return "\n".join([f"{title}: {count}", *(f"  {i}. {text}" for i, text in enumerate(problems, start=1))])
