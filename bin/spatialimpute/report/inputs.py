@@ -1,0 +1,159 @@
+"""What the report is made of: the files of one sample, read once."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from spatialimpute.errors import InputError
+from spatialimpute.io.counts import Counts, read_counts
+from spatialimpute.io.panel import Panel, read_panel
+
+#: Rows of a prediction file in memory at a time.
+CHUNK = 65_536
+
+
+@dataclass
+class Sample:
+    """One sample's results; what a run without cross-validation lacks is None or empty.
+
+    Attributes
+    ----------
+    name : the sample's name
+    spatial : counts of the spatial assay
+    references : counts of each reference
+    panel : genes modeled, shared, held out
+    qc : contents of each `qc.json`, spatial first
+    history : rows of all `history.tsv` with a column `stage` (`cross-validation` or `final`)
+    scores, genes : `scores.tsv`, `genes.tsv`
+    evaluation : contents of `evaluation.json`
+    predictions, imputed, latent : paths, read as needed
+    """
+
+    name: str
+    spatial: Counts
+    references: list[Counts]
+    panel: Panel
+    qc: list[dict] = field(default_factory=list)
+    history: pd.DataFrame | None = None
+    scores: pd.DataFrame | None = None
+    genes: pd.DataFrame | None = None
+    evaluation: dict | None = None
+    predictions: Path | None = None
+    imputed: Path | None = None
+    latent: Path | None = None
+
+    @property
+    def datasets(self) -> list[tuple[str, Counts]]:
+        """Each dataset under the name the report gives it."""
+        named = [(self.name, self.spatial)]
+        return named + [(f"{ref.info.get('id', 'reference')} (reference)", ref) for ref in self.references]
+
+
+def read_json(path: str | Path) -> dict:
+    """Contents of a JSON file; raises InputError where it is none."""
+    try:
+        return json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: not a JSON file ({error})") from None
+
+
+def read_table(path: str | Path, columns: set[str]) -> pd.DataFrame:
+    """A TSV file; raises InputError where a column is missing. `NA` may be a gene's name, so only empty is NaN."""
+    table = pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""])
+    missing = sorted(columns - set(table.columns))
+    if missing:
+        raise InputError(
+            f"{path}: expected columns {', '.join(sorted(columns))}; missing {', '.join(missing)}"
+        )
+    return table
+
+
+def read_history(folders: list[Path]) -> pd.DataFrame | None:
+    """All training histories; the stage is `final` where the folds are empty. None where there is none."""
+    tables = [
+        read_table(folder / "history.tsv", {"member", "fold", "kappa", "epoch"})
+        for folder in folders
+        if (folder / "history.tsv").exists()
+    ]
+    if not tables:
+        return None
+    history = pd.concat(tables, ignore_index=True)
+    history["stage"] = np.where(history["fold"].isna(), "final", "cross-validation")
+    return history
+
+
+def read_columns(path: str | Path, genes: list[str]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Mean and sd of a few genes, read in chunks of cells, so that memory does not grow with the other genes.
+
+    Returns
+    -------
+    mean : float32 array, shape (n_cells, len(genes))
+    sd : float32 array of that shape, or None where the file has no layer `sd`
+
+    Raises
+    ------
+    InputError
+        A gene is not in the file.
+    """
+    data = ad.read_h5ad(path, backed="r")
+    try:
+        columns = data.var_names.get_indexer(genes)
+        if (columns < 0).any():
+            gene = np.asarray(genes)[columns < 0][0]
+            raise InputError(f"{path}: gene {gene!r} is not in the predictions")
+        matrices = [data.X] + ([data.layers["sd"]] if "sd" in data.layers else [])
+        found = [
+            np.concatenate([matrix[i : i + CHUNK][:, columns] for i in range(0, data.n_obs, CHUNK)])
+            for matrix in matrices
+        ]
+    finally:
+        data.file.close()
+    return found[0], found[1] if len(found) == 2 else None
+
+
+def read_sample(
+    name: str,
+    *,
+    spatial: Path,
+    references: list[Path],
+    panel: Path,
+    qc: list[Path] = (),
+    models: list[Path] = (),
+    scores: Path | None = None,
+    evaluation: Path | None = None,
+    genes: Path | None = None,
+    predictions: Path | None = None,
+    imputed: Path | None = None,
+    latent: Path | None = None,
+) -> Sample:
+    """Read what a sample's steps wrote; see :class:`Sample`."""
+    gene_columns = {"gene", "measured", "spearman", "spearman_partial", "verdict", "reason"}
+    score_columns = {
+        "method",
+        "kappa",
+        "seed",
+        "fold",
+        "gene",
+        "spearman",
+        "spearman_partial",
+        "spearman_fraction",
+    }
+    qc_found = [read_json(path) for path in qc]
+    return Sample(
+        name=name,
+        spatial=read_counts(spatial),
+        references=[read_counts(path) for path in references],
+        panel=read_panel(panel),
+        qc=sorted(qc_found, key=lambda found: found["role"] != "spatial"),
+        history=read_history(list(models)),
+        scores=None if scores is None else read_table(scores, score_columns),
+        genes=None if genes is None else read_table(genes, gene_columns),
+        evaluation=None if evaluation is None else read_json(evaluation),
+        predictions=predictions,
+        imputed=imputed,
+        latent=latent,
+    )

@@ -1,0 +1,144 @@
+"""The latent space of both sides as a UMAP."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import anndata as ad
+import matplotlib.patheffects as effects
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from spatialimpute.report.content import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION
+
+#: Cells in the picture; more show no more, and UMAP's time grows with them.
+MAX_CELLS = 4_000
+NEIGHBORS = 15
+EPOCHS = 200
+#: Cell types with a color of their own; the others are gray.
+MAX_TYPES = 20
+BACKGROUND = "#c8c8c8"
+
+
+@dataclass
+class LatentMap:
+    """UMAP coordinates (n, 2) and the labels of the cells in it; `celltype` is empty text where unknown."""
+
+    xy: np.ndarray
+    dataset: np.ndarray
+    celltype: np.ndarray
+
+
+def balanced_subset(dataset: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """Indices of at most `n` cells, equally many of each dataset as far as they have them; in file order."""
+    rng = np.random.default_rng(seed)
+    groups = sorted((np.flatnonzero(dataset == name) for name in np.unique(dataset)), key=len)
+    chosen, left = [], n
+    for i, group in enumerate(groups):
+        share = min(len(group), left // (len(groups) - i))
+        chosen.append(rng.choice(group, share, replace=False))
+        left -= share
+    return np.sort(np.concatenate(chosen))
+
+
+def latent_map(path: str | Path, seed: int = 0) -> LatentMap:
+    """UMAP (McInnes et al. 2018, arXiv:1802.03426) of a seeded, balanced subset of the cells of `latent.h5ad`."""
+    from sklearn.neighbors import NearestNeighbors
+    from umap import UMAP
+
+    data = ad.read_h5ad(path, backed="r")
+    try:
+        dataset = data.obs["dataset"].astype(str).to_numpy()
+        rows = balanced_subset(dataset, MAX_CELLS, seed)
+        latent = np.asarray(data.obsm["X_gimvi"], dtype=np.float32)[rows]
+        if "celltype" in data.obs:
+            celltype = data.obs["celltype"].astype(object).where(data.obs["celltype"].notna(), "")
+            celltype = celltype.astype(str).to_numpy()[rows]
+        else:
+            celltype = np.full(len(rows), "")
+    finally:
+        data.file.close()
+    # Exact neighbors of so few cells take less time than compiling UMAP's approximate search.
+    neighbors = min(NEIGHBORS, len(rows) - 1)
+    distance, index = NearestNeighbors(n_neighbors=neighbors).fit(latent).kneighbors(latent)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        xy = UMAP(
+            n_neighbors=neighbors, precomputed_knn=(index, distance.astype(np.float32)),
+            n_epochs=EPOCHS, init="pca", random_state=seed, n_jobs=1,
+        ).fit_transform(latent)  # fmt: skip
+    return LatentMap(xy=xy, dataset=dataset[rows], celltype=celltype)
+
+
+def draw_latent(latent: LatentMap, spatial_name: str, path: Path) -> None:
+    """Draw the map twice: colored by dataset and, where there are labels, by cell type.
+
+    Parameters
+    ----------
+    spatial_name : value of `dataset` of the spatial cells, to be drawn in front
+    path : PNG file to write
+    """
+    labeled = latent.celltype != ""
+    figure, axes = plt.subplots(
+        1, 2 if labeled.any() else 1, figsize=(13.5 if labeled.any() else 6.5, 5.4), squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    size = np.clip(12_000 / len(latent.xy), 3, 20)
+    names = sorted(set(latent.dataset), key=lambda name: (name != spatial_name, name))
+    order = np.random.default_rng(0).permutation(len(latent.xy))  # so that no dataset hides another
+    palette = dict(zip(names, color_cycle(len(names)), strict=True))
+    colors = np.array([palette[name] for name in latent.dataset])
+    axes[0, 0].scatter(*latent.xy[order].T, c=colors[order], s=size, linewidths=0, rasterized=True)
+    legend(axes[0, 0], [(f"{name} ({(latent.dataset == name).sum():,})", palette[name]) for name in names])
+    axes[0, 0].set_title("by dataset", fontsize=13, loc="left")
+    if labeled.any():
+        draw_celltypes(axes[0, 1], latent, labeled, size)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[], xlabel="UMAP 1", ylabel="UMAP 2")
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+def draw_celltypes(axis, latent: LatentMap, labeled: np.ndarray, size: float) -> None:
+    """Color by cell type; numbers on the clusters say which is which where colors are hard to tell apart."""
+    types = pd.Series(latent.celltype[labeled]).value_counts().index[:MAX_TYPES]
+    axis.scatter(*latent.xy.T, c=BACKGROUND, s=size, linewidths=0, rasterized=True)
+    entries = []
+    for i, name in enumerate(types):
+        color = plt.get_cmap("tab20")(i % 20)
+        here = latent.xy[latent.celltype == name]
+        axis.scatter(*here.T, color=color, s=size, linewidths=0, rasterized=True)
+        entries.append((f"{i + 1}  {name}", color))
+    for i, name in enumerate(types):
+        middle = np.median(latent.xy[latent.celltype == name], axis=0)
+        text = axis.text(*middle, str(i + 1), ha="center", va="center", fontsize=9, weight="bold")
+        text.set_path_effects([effects.withStroke(linewidth=2.5, foreground="white")])
+    gray = (~labeled).sum() + (labeled & ~np.isin(latent.celltype, types)).sum()
+    if gray:
+        entries.append((f"no label or rarer ({gray:,})", BACKGROUND))
+    legend(axis, entries)
+    axis.set_title("by cell type", fontsize=13, loc="left")
+
+
+def color_cycle(n: int) -> list:
+    """`n` colors: Okabe and Ito's as far as they go, the spatial dataset's first."""
+    base = [VERMILLION, SKY, BLUE, GREEN, ORANGE, PURPLE]
+    return [base[i % len(base)] for i in range(n)]
+
+
+def legend(axis, entries: list[tuple[str, object]]) -> None:
+    """A legend beside the axes."""
+    handles = [
+        plt.Line2D([], [], marker="o", linestyle="", color=color, markersize=7) for _, color in entries
+    ]
+    names = [name if len(name) <= 34 else name[:33] + "…" for name, _ in entries]
+    axis.legend(
+        handles, names, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9,
+        handletextpad=0.2, labelspacing=0.35,
+    )  # fmt: skip

@@ -1,0 +1,208 @@
+"""Spatial maps of held-out genes: measured | cross-validated prediction | its sd."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import Normalize
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
+from scipy.spatial import cKDTree
+
+from spatialimpute.report.inputs import Sample, read_columns
+
+#: Above this number of cells a map shows means over pixels; below, each cell as a dot.
+MAX_DOTS = 50_000
+#: Cells (itself included) that a dot's value is averaged over, in every column alike.
+NEIGHBORS = 10
+#: Pixels along the longer side of a binned map.
+PIXELS = 400
+#: Inches of the longer side of one map, and the most of its shorter side.
+PANEL_WIDTH, PANEL_HEIGHT = 4.0, 4.0
+
+
+def scale_bar_length(extent: float) -> float:
+    """The longest of 1, 2, 5 × 10^k that is at most a quarter of the extent."""
+    target = extent / 4
+    power = 10.0 ** np.floor(np.log10(target))
+    return max(step for step in (power, 2 * power, 5 * power) if step <= target)
+
+
+def shown_cells(coords: np.ndarray, batch: np.ndarray | None) -> tuple[np.ndarray, str]:
+    """Which cells to draw: all, or the largest batch where batches lie on top of each other.
+
+    Parameters
+    ----------
+    coords : shape (N, 2)
+    batch : N labels, or None
+
+    Returns
+    -------
+    rows : indices
+    note : sentence for the caption, empty where all cells are drawn
+    """
+    everything = np.arange(len(coords))
+    if batch is None:
+        return everything, ""
+    labels, inverse, size = np.unique(np.asarray(batch, str), return_inverse=True, return_counts=True)
+    boxes = sum(np.prod(np.ptp(coords[inverse == i], axis=0)) for i in range(len(labels)))
+    if boxes <= 1.5 * np.prod(np.ptp(coords, axis=0)):
+        return everything, ""
+    largest = size.argmax()
+    note = (
+        f"The {len(labels)} batches lie on top of each other; "
+        f"only the largest, {labels[largest]} ({size[largest]:,} cells), is drawn."
+    )
+    return np.flatnonzero(inverse == largest), note
+
+
+def local_means(coords: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Mean of each cell and its nearest cells; NaN is left out. Shapes (N, 2), (N, K) -> (N, K)."""
+    nearest = cKDTree(coords).query(coords, k=min(NEIGHBORS, len(coords)))[1].reshape(len(coords), -1)
+    known = np.isfinite(values)
+    total = np.where(known, values, 0.0)[nearest].sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return total / known[nearest].sum(axis=1)
+
+
+def bin_means(coords: np.ndarray, values: np.ndarray, pixels: int = PIXELS) -> tuple[np.ndarray, tuple]:
+    """Mean over the cells of each pixel.
+
+    Parameters
+    ----------
+    coords : shape (N, 2)
+    values : shape (N, K); NaN is left out
+    pixels : along the longer side
+
+    Returns
+    -------
+    images : shape (K, rows, columns), first row at the smallest y; NaN where no cell lies
+    extent : (left, right, bottom, top), as imshow wants it
+    """
+    low = coords.min(axis=0)
+    pixel = np.ptp(coords, axis=0).max() / pixels or 1.0
+    column, row = ((coords - low) / pixel).astype(np.int64).T
+    shape = (row.max() + 1, column.max() + 1)
+    place = row * shape[1] + column
+    images = np.full((values.shape[1], shape[0] * shape[1]), np.nan)
+    for k, value in enumerate(values.T):
+        known = np.isfinite(value)
+        count = np.bincount(place[known], minlength=images.shape[1])
+        total = np.bincount(place[known], weights=value[known], minlength=images.shape[1])
+        images[k, count > 0] = total[count > 0] / count[count > 0]
+    extent = (low[0], low[0] + shape[1] * pixel, low[1], low[1] + shape[0] * pixel)
+    return images.reshape(-1, *shape), extent
+
+
+def upper_limit(*values: np.ndarray) -> float:
+    """The 99th percentile of all values together, or their maximum where that is 0: the end of a color scale."""
+    known = np.concatenate([value[np.isfinite(value)] for value in values])
+    if known.size == 0:
+        return 1.0
+    return float(np.percentile(known, 99)) or float(known.max()) or 1.0
+
+
+def expected_counts(sample: Sample, genes: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Measured counts, predicted counts and their sd of held-out genes, each of shape (n_cells, len(genes)).
+
+    A prediction is a frequency of the panel genes in use; its product with their total is the expected count.
+    """
+    mean, sd = read_columns(sample.predictions, genes)
+    measured = sample.spatial.select(genes).toarray()
+    fold_of = {gene: fold for fold, members in sample.panel.folds.items() for gene in members}
+    totals = {
+        fold: np.asarray(sample.spatial.select(sample.panel.genes_in_use(fold)).sum(axis=1)).ravel()
+        for fold in {fold_of[gene] for gene in genes}
+    }
+    total = np.column_stack([totals[fold_of[gene]] for gene in genes])
+    return measured, mean * total, None if sd is None else sd * total
+
+
+def draw_maps(sample: Sample, genes: list[str], labels: list[str], path: Path) -> str:
+    """Draw a row of maps per gene.
+
+    Parameters
+    ----------
+    genes : held-out genes, one row each
+    labels : text beside each row
+    path : PNG file to write
+
+    Returns
+    -------
+    note : plain sentences for the caption, on what is drawn and how
+    """
+    columns = [values for values in expected_counts(sample, genes) if values is not None]
+    titles = ["measured", "predicted, gene held out", "sd of the prediction"][: len(columns)]
+    batch = sample.spatial.obs["batch"].to_numpy() if "batch" in sample.spatial.obs else None
+    rows, note = shown_cells(sample.spatial.coords[:, :2], batch)
+    coords = sample.spatial.coords[rows, :2]
+    if np.ptp(coords[:, 1]) > 1.3 * np.ptp(coords[:, 0]):
+        coords = np.column_stack([coords[:, 1], -coords[:, 0]])
+        note += " The tissue is turned by 90° to the right."
+    values = np.concatenate([column[rows] for column in columns], axis=1)
+    if len(coords) > MAX_DOTS:
+        images, extent = bin_means(coords, values)
+        note += " Each pixel is the mean of its cells, in every column alike."
+    else:
+        images, extent = local_means(coords, values).T, None
+        note += (
+            f" Each dot is the mean of a cell and its {NEIGHBORS - 1} nearest cells, in every column alike."
+        )
+    images = images.reshape(len(columns), len(genes), *images.shape[1:])
+    unit = (sample.qc[0].get("coordinate_unit") if sample.qc else None) or "coordinate units"
+
+    width, height = np.ptp(coords, axis=0)
+    panel_height = min(PANEL_HEIGHT, max(1.1, PANEL_WIDTH * height / (width or 1.0)))
+    figure, axes = plt.subplots(
+        len(genes),
+        len(columns),
+        figsize=((PANEL_WIDTH + 0.75) * len(columns) + 0.3, (panel_height + 0.25) * len(genes) + 0.3),
+        squeeze=False,
+        layout="constrained",
+    )
+    for i, label in enumerate(labels):
+        shared = Normalize(0, upper_limit(*images[:2, i]))
+        scales = [shared, shared, Normalize(0, upper_limit(images[-1, i]))]
+        for j in range(len(columns)):
+            axis = axes[i, j]
+            color_map = "viridis" if j < 2 else "magma"
+            if extent is None:
+                area = (PANEL_WIDTH * 72) * (panel_height * 72) / len(coords)
+                drawn = axis.scatter(
+                    *coords.T, c=images[j, i], norm=scales[j], cmap=color_map, s=np.clip(area * 0.55, 0.3, 30),
+                    linewidths=0, plotnonfinite=False, rasterized=True,
+                )  # fmt: skip
+            else:
+                drawn = axis.imshow(
+                    images[j, i], norm=scales[j], cmap=color_map, extent=extent, origin="lower",
+                    interpolation="nearest",
+                )  # fmt: skip
+            axis.set(aspect="equal", xticks=[], yticks=[], facecolor="white")
+            axis.spines[:].set_visible(False)
+            if i == 0:
+                axis.set_title(titles[j], fontsize=13)
+            if j == 0:
+                axis.set_ylabel(label, fontsize=11)
+                add_scale_bar(axis, width, unit)
+            bar = figure.colorbar(drawn, ax=axis, fraction=0.04, pad=0.015, extend="max")
+            bar.ax.tick_params(labelsize=9)
+            bar.locator = matplotlib.ticker.MaxNLocator(4)
+            bar.update_ticks()
+    figure.supxlabel("color: counts per cell, from 0 to the 99th percentile", fontsize=10, color="#555555")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return note.strip()
+
+
+def add_scale_bar(axis, extent: float, unit: str) -> None:
+    """Add a bar of a round length, with its unit, below the map."""
+    length = scale_bar_length(extent or 1.0)
+    bar = AnchoredSizeBar(
+        axis.transData, length, f"{length:g} {unit}", "upper left", frameon=False, pad=0, borderpad=0, sep=3,
+        size_vertical=extent / 200, fontproperties=matplotlib.font_manager.FontProperties(size=9),
+        bbox_to_anchor=(0, 0), bbox_transform=axis.transAxes,
+    )  # fmt: skip
+    axis.add_artist(bar)

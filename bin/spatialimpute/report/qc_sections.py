@@ -1,0 +1,163 @@
+"""The sections on what QC kept and dropped, and on the genes the two sides share."""
+
+import numpy as np
+
+from spatialimpute.report.content import BLUE, GRAY, SectionWriter, escape, number, without_missing
+from spatialimpute.report.inputs import Sample
+
+COUNT = {"format": "{:,d}", "scale": False}
+TEXT = {"scale": False}
+
+
+def write_qc(writer: SectionWriter, sample: Sample) -> None:
+    """What was read, kept and dropped, and the distributions of what was kept."""
+    named = [(dataset_name(sample, qc), qc) for qc in sample.qc]
+    if named:
+        write_kept(writer, named)
+        write_dropped(writer, named)
+    write_distributions(writer, sample)
+
+
+def dataset_name(sample: Sample, qc: dict) -> str:
+    """The name of a dataset in the report; a reference shared by samples keeps one name, and so one row."""
+    return sample.name if qc["role"] == "spatial" else f"{qc['id']} (reference)"
+
+
+def write_kept(writer: SectionWriter, named: list[tuple[str, dict]]) -> None:
+    """A row per dataset."""
+    rows = {}
+    for name, qc in named:
+        probes = qc.get("control_probe_rate")
+        row = {key: qc.get(key) for key in ("n_cells_in", "n_cells", "n_genes_in", "n_genes", "n_outliers")}
+        row |= {"probes": None if probes is None else number(100 * probes, 5)}
+        row |= {
+            "technology": escape(qc.get("technology") or ""),
+            "counts_from": escape(qc.get("counts_from") or ""),
+        }
+        rows[escape(name)] = without_missing(row)
+    writer.write(
+        "qc_kept", "table", rows, parent="qc", name="Cells and genes",
+        headers={
+            "technology": {"title": "Technology", "description": "As the samplesheet says", **TEXT},
+            "n_cells_in": {"title": "Cells in file", "description": "", **COUNT},
+            "n_cells": {"title": "Cells kept", "description": "", **COUNT},
+            "n_genes_in": {"title": "Genes in file", "description": "", **COUNT},
+            "n_genes": {"title": "Genes kept", "description": "", **COUNT},
+            "n_outliers": {
+                "title": "Outliers", "description": "Cells far from the median (MAD rule); flagged", **COUNT,
+            },
+            "probes": {
+                "title": "Control probes", "description": "Share of all counts on control probes", "suffix": "%",
+                "format": "{:,.3f}", "scale": False,
+            },
+            "counts_from": {"title": "Counts from", "description": "Where the raw counts lay", **TEXT},
+        },
+        pconfig={"title": "QC: cells and genes", "col1_header": "Dataset", "no_violin": True},
+    )  # fmt: skip
+
+
+def write_dropped(writer: SectionWriter, named: list[tuple[str, dict]]) -> None:
+    """A row per thing dropped or changed, with its reason; warnings of QC are rows without a number."""
+    rows = {}
+    for name, qc in named:
+        steps = [step for step in qc.get("steps", []) if step["n"]]
+        steps += [{"step": "warning", "reason": text} for text in qc.get("warnings", [])]
+        if not steps:
+            steps = [{"step": "nothing dropped", "reason": ""}]
+        for i, step in enumerate(steps, 1):
+            row = {
+                "dataset": escape(name),
+                "step": escape(step["step"]),
+                "n": step.get("n"),
+                "axis": escape(step.get("axis", "")),
+                "reason": escape(step.get("reason") or ""),
+                "examples": escape(", ".join(map(str, step.get("examples") or []))),
+            }
+            rows[f"{escape(name)}: {i}"] = without_missing(row)
+    writer.write(
+        "qc_dropped", "table", rows, parent="qc", name="Dropped or changed, and why",
+        headers={
+            "dataset": {"title": "Dataset", "description": "", **TEXT},
+            "step": {"title": "Step", "description": "", **TEXT},
+            "n": {"title": "Number", "description": "", **COUNT},
+            "axis": {"title": "Of", "description": "", **TEXT},
+            "reason": {"title": "Reason", "description": "", **TEXT},
+            "examples": {"title": "For example", "description": "", **TEXT},
+        },
+        pconfig={
+            "title": "QC: dropped or changed", "col1_header": "Row", "no_violin": True, "sort_rows": False,
+        },
+    )  # fmt: skip
+
+
+def write_distributions(writer: SectionWriter, sample: Sample) -> None:
+    """Counts and genes per cell of every dataset, smoothed."""
+    for column, name, what in (
+        ("n_counts", "Counts per cell", "counts of a cell"),
+        ("n_genes", "Genes per cell", "genes detected in a cell"),
+    ):
+        lines = {
+            escape(dataset): curve
+            for dataset, counts in sample.datasets
+            if (curve := density(np.asarray(counts.obs[column])))
+        }
+        if lines:
+            writer.write(
+                f"qc_{column}", "linegraph", lines, parent="qc", name=name,
+                description="Smoothed distribution over the cells kept, on a logarithmic axis.",
+                pconfig={
+                    "title": f"QC: {name.lower()}", "xlab": what, "ylab": "cells per tenth of a decade",
+                    "ysuffix": "%", "xlog": True, "ymin": 0,
+                },
+            )  # fmt: skip
+
+
+def write_overlap(writer: SectionWriter, sample: Sample) -> None:
+    """How many genes the two sides share, and how many are imputed beyond the panel."""
+    panel = sample.panel
+    new = len(set(panel.targets) - set(panel.shared) - set(panel.measured_only))
+    unused = len(set(sample.spatial.genes) - set(panel.shared) - set(panel.measured_only))
+    bars = {"shared": len(panel.shared), "measured_only": len(panel.measured_only), "unused": unused}
+    writer.write(
+        "overlap", "bargraph", {escape(sample.name): bars}, parent="overlap", name="Panel genes",
+        description="Genes of the spatial panel: only those that every reference has can guide the imputation.",
+        categories={
+            "shared": {"name": "shared, used by the model", "color": BLUE},
+            "unused": {"name": "shared, left out by max_shared_genes", "color": "#56B4E9"},
+            "measured_only": {"name": "missing from a reference", "color": GRAY},
+        },
+        pconfig={"title": "Gene overlap: the panel", "ylab": "genes", "cpswitch_c_active": True},
+    )  # fmt: skip
+    row = {
+        "panel": len(sample.spatial.genes),
+        "shared": len(panel.shared),
+        "targets": len(panel.targets),
+        "new": new,
+        "folds": len(panel.folds),
+        "how": escape("; ".join(f"{key}: {text}" for key, text in panel.how.items())),
+    }
+    writer.write(
+        "overlap_table", "table", {escape(sample.name): row}, parent="overlap", name="Genes in numbers",
+        headers={
+            "panel": {"title": "Panel genes", "description": "Genes of the spatial assay after QC", **COUNT},
+            "shared": {"title": "Shared", "description": "Genes the model sees on both sides", **COUNT},
+            "targets": {"title": "Imputed", "description": "Genes in imputed.h5ad", **COUNT},
+            "new": {"title": "Not in panel", "description": "Imputed genes the panel lacks", **COUNT},
+            "folds": {"title": "Folds", "description": "Folds of the cross-validation", **COUNT},
+            "how": {"title": "How they were chosen", "description": "", **TEXT},
+        },
+        pconfig={"title": "Gene overlap: in numbers", "col1_header": "Sample", "no_violin": True},
+    )  # fmt: skip
+
+
+def density(values: np.ndarray) -> list[list[float]]:
+    """Smoothed distribution of positive numbers: pairs of number and per cent of cells per tenth of a decade."""
+    from scipy.stats import gaussian_kde
+
+    logs = np.log10(values[values > 0].astype(np.float64))
+    if len(logs) > 5_000:
+        logs = np.random.default_rng(0).choice(logs, 5_000, replace=False)
+    if len(logs) < 2 or np.ptp(logs) == 0:
+        return []
+    grid = np.linspace(logs.min(), logs.max(), 60)
+    return [[number(10**x), number(10 * y)] for x, y in zip(grid, gaussian_kde(logs)(grid), strict=True)]

@@ -1,0 +1,98 @@
+"""The sections on how the models learned, and on the choice of κ."""
+
+import pandas as pd
+
+from spatialimpute.report.content import (
+    BLUE,
+    GRAY,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    SectionWriter,
+    escape,
+    number,
+)
+from spatialimpute.report.inputs import Sample
+
+
+def write_training(writer: SectionWriter, sample: Sample) -> None:
+    """Training curves of every member, and the κ curve where there was a choice."""
+    if sample.history is not None:
+        write_training_curves(writer, sample)
+    curve = (sample.evaluation or {}).get("kappa_curve") or []
+    if len(curve) > 1:
+        write_kappa_curve(writer, sample, pd.DataFrame(curve).sort_values("kappa"))
+
+
+def write_training_curves(writer: SectionWriter, sample: Sample) -> None:
+    """Held-out ELBO and, where κ > 0, the discriminator's accuracy against epochs."""
+    crossvalidated = sample.history["stage"] != "final"
+    kappas = sorted(sample.history.loc[crossvalidated, "kappa"].unique())
+    palette = dict(zip(kappas, [SKY, BLUE, PURPLE, GREEN, ORANGE, GRAY] * len(kappas), strict=False))
+    elbo, accuracy, colors = {}, {}, {}
+    members = sample.history.groupby(["stage", "fold", "kappa", "seed", "member"], dropna=False, sort=True)
+    for (stage, fold, kappa, seed, _), rows in members:
+        if stage == "final":
+            name, color = f"final model, κ = {kappa:g}, seed {seed:g}", VERMILLION
+        else:
+            fold = f"{fold:g}" if isinstance(fold, float) else escape(fold)
+            name, color = f"fold {fold}, κ = {kappa:g}, seed {seed:g}", palette[kappa]
+        colors[name] = color
+        elbo[name] = points(rows["epoch"], -rows["held_out_loss"])
+        if kappa > 0:
+            accuracy[name] = points(rows["epoch"], rows["disc_accuracy"])
+    datasets = [("held-out ELBO", "ELBO per held-out cell", elbo)]
+    text = (
+        "A line per model: those of the cross-validation in colors by κ, the final ones in orange-red. An ELBO counts "
+        "the genes that its model sees: compare shapes between folds, not heights."
+    )
+    if accuracy:
+        datasets.append(("discriminator accuracy", "accuracy", accuracy))
+        text += (
+            " Discriminator accuracy (button): 1 means that the two assays are told apart in the latent space, "
+            "the share of the larger one that they are mixed."
+        )
+    writer.write(
+        "training", "linegraph", [lines for _, _, lines in datasets], parent="training",
+        name=f"Training: {sample.name}", shared=False, description=text,
+        pconfig={
+            "title": f"Training: {escape(sample.name)}", "xlab": "epoch", "ylab": datasets[0][1], "colors": colors,
+            "data_labels": [{"name": name, "ylab": label} for name, label, _ in datasets],
+            "showlegend": len(colors) <= 12,
+        },
+    )  # fmt: skip
+
+
+def points(x: pd.Series, y: pd.Series) -> list[list[float]]:
+    """Pairs for a line plot, without those that have no y. (MultiQC takes the keys of an object for categories.)"""
+    return [[number(a), number(b)] for a, b in zip(x, y, strict=True) if number(b) is not None]
+
+
+def write_kappa_curve(writer: SectionWriter, sample: Sample, curve: pd.DataFrame) -> None:
+    """Mean score over folds against κ, its standard error, and the κ chosen."""
+    mean, error = curve["mean"].astype(float), curve["se"].astype(float).fillna(0)
+    bounds = [
+        {
+            "name": f"{sign} 1 standard error",
+            "pairs": points(curve["kappa"], bound),
+            "color": GRAY,
+            "dash": "dash",
+            "width": 1,
+        }
+        for sign, bound in (("+", mean + error), ("−", mean - error))
+    ]
+    chosen = number(sample.evaluation.get("kappa"))
+    mark = {"value": chosen, "color": VERMILLION, "dash": "dash", "label": f"κ* = {chosen}"}
+    writer.write(
+        "kappa", "linegraph", {"mean over folds": points(curve["kappa"], mean)}, parent="training",
+        name=f"κ curve: {sample.name}", shared=False,
+        description="Partial score of the held-out genes for each weight κ of the adversary, with one standard error "
+        "over folds. κ* is the choice of the one-standard-error rule.",
+        pconfig={
+            "title": f"κ curve: {escape(sample.name)}", "xlab": "κ", "ylab": "mean partial score over folds",
+            "style": "lines+markers", "colors": {"mean over folds": BLUE}, "extra_series": bounds,
+            "x_lines": [] if chosen is None else [mark],
+        },
+    )  # fmt: skip
