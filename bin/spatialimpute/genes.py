@@ -6,6 +6,7 @@ cross-validation holds out.
 
 import difflib
 import logging
+import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -136,7 +137,7 @@ def select_genes(
 
 
 def parse_gene_list(value: str) -> list[str]:
-    """Genes of a file (one per line, or separated by commas) or of a comma list.
+    """Genes of a file or of a list; one per line, or separated by commas or semicolons.
 
     Raises
     ------
@@ -148,7 +149,7 @@ def parse_gene_list(value: str) -> list[str]:
         value = path.read_text().replace("\n", ",")
     elif "/" in value or path.suffix in (".txt", ".tsv", ".csv"):
         raise InputError(f"genes: there is no file {value!r}; expected a file of gene names or a comma list")
-    names = (name.strip().strip('"') for name in value.replace("\t", ",").split(","))
+    names = (name.strip().strip('"') for name in re.split(r"[,;\t]", value))
     return list(dict.fromkeys(name for name in names if name and not name.startswith("#")))
 
 
@@ -161,7 +162,9 @@ class _Variability:
 
     def expressed(self) -> list[str]:
         """Common genes with at least one count."""
-        total = sum(np.asarray(reference.select(self._common).sum(axis=0)).ravel() for reference in self._references)
+        total = sum(
+            np.asarray(reference.select(self._common).sum(axis=0)).ravel() for reference in self._references
+        )
         return [gene for gene, count in zip(self._common, total, strict=True) if count > 0]
 
     def top(self, genes: Sequence[str], n: int) -> list[str]:
@@ -189,7 +192,12 @@ class _Variability:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     table = sc.pp.highly_variable_genes(
-                        data, flavor="seurat_v3", n_top_genes=len(genes), batch_key=batch_key, span=span, inplace=False
+                        data,
+                        flavor="seurat_v3",
+                        n_top_genes=len(genes),
+                        batch_key=batch_key,
+                        span=span,
+                        inplace=False,
                     )
             except ValueError as error:
                 log.warning("seurat_v3 failed (batch %s, span %s): %s", batch_key, span, error)
@@ -217,7 +225,9 @@ def _common_genes(references: Sequence[Counts]) -> list[str]:
 def _require_shared(sample, spatial_genes, references, shared, minimum) -> None:
     if len(shared) >= minimum:
         return
-    lines = [f"{sample}: {len(shared)} genes are shared by the spatial panel and the reference, {minimum} needed."]
+    lines = [
+        f"{sample}: {len(shared)} genes are shared by the spatial panel and the reference, {minimum} needed."
+    ]
     columns = {"spatial": list(spatial_genes)}
     for i, reference in enumerate(references):
         columns[reference.info.get("id", f"reference {i + 1}")] = reference.genes.tolist()
@@ -273,7 +283,9 @@ def _folds(sample, shared, references, gene_folds, cv_folds, seed) -> tuple[dict
     )
 
 
-def draw_folds(genes: Sequence[str], references: Sequence[Counts], n_folds: int, seed: int) -> dict[str, list[str]]:
+def draw_folds(
+    genes: Sequence[str], references: Sequence[Counts], n_folds: int, seed: int
+) -> dict[str, list[str]]:
     """Random folds of equal size (within one) and equal mean reference expression.
 
     Genes are sorted by their mean share of a reference's counts; each run of `n_folds` neighbors in that order

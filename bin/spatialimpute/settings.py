@@ -86,4 +86,6 @@ def resolve_settings(preset: str, **overrides) -> Settings:
 
 def as_dict(settings: Settings) -> dict:
     """Settings as JSON-ready values."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(settings).items()}
+    return {
+        key: list(value) if isinstance(value, tuple) else value for key, value in asdict(settings).items()
+    }

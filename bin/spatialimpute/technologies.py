@@ -2,8 +2,8 @@
 
 gimVI (Lopez et al. 2019, arXiv:1905.02269) models spatial counts as Poisson or negative binomial by
 technology: Poisson for osmFISH, where every molecule is seen on its own in one color and round, negative
-binomial for STARmap. Here the assays of osmFISH's kind (one gene per color and round, no barcode to decode, no
-amplification) are Poisson; barcoded, amplified or sequenced ones are over-dispersed and negative binomial.
+binomial for STARmap. Here the assays of osmFISH's kind (one gene per color and round, no barcode to decode,
+no amplification) are Poisson; barcoded, amplified or sequenced ones are negative binomial.
 The `paper` preset follows this map; the `default` preset takes negative binomial for all.
 """
 

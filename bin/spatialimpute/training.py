@@ -107,7 +107,9 @@ def _train_stack(data: TrainingData, members: list[Member], seed: int, device, c
     bar = tqdm(total=steps, initial=state.step, desc=f"train {len(members)} models", disable=None)
 
     while state.step < steps and not state.stopped.all():
-        minibatches = device_data.minibatches(state.model, [order[state.step] for order in device_data.schedule])
+        minibatches = device_data.minibatches(
+            state.model, [order[state.step] for order in device_data.schedule]
+        )
         state.set_learning_rate(_learning_rate(settings, state.step, steps))
         state.update(minibatches, kl_weight=settings.kl_weight * (state.step + 1) / steps)
         state.step += 1

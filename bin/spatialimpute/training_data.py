@@ -85,9 +85,7 @@ class TrainingData:
         self._views: dict[str | None, FoldView] = {}
 
     def _add(self, counts: Counts, genes, position, likelihood, latent_library, spatial) -> None:
-        batch = np.zeros(len(counts.cells), dtype=np.int64)
-        if "batch" in counts.obs:
-            batch = counts.obs["batch"].astype("category").cat.codes.to_numpy(np.int64)
+        batch = batch_codes(counts)
         self.names.append(str(counts.info.get("id", "spatial" if spatial else "reference")))
         self.matrices.append(counts.select(genes))
         self.batches.append(batch)
@@ -205,15 +203,20 @@ class DeviceData:
         ]
 
 
+def batch_codes(counts: Counts) -> np.ndarray:
+    """Index of each cell's batch within its dataset, (n_cells,) int64; zeros without batches."""
+    if "batch" not in counts.obs:
+        return np.zeros(len(counts.cells), dtype=np.int64)
+    return counts.obs["batch"].astype("category").cat.codes.to_numpy(np.int64)
+
+
 def member_seed(member: Member, seed: int) -> int:
     """A seed of the member's own; the same for every kappa, so that kappas are compared on the same draws."""
     text = f"{seed}/{member.fold}/{member.seed}".encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:7], "little")
 
 
-def _plan(
-    view: FoldView, steps: int, batch_size: int, held_out: int, seed: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def _plan(view: FoldView, steps: int, batch_size: int, held_out: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Per dataset: training cells by step (steps, B) int32, and `held_out` held-out cells."""
     rng = np.random.default_rng(seed)
     plan = []

@@ -275,3 +275,22 @@ def table_header(path: str | Path) -> list[str]:
             )
         raise InputError(f"{path}: expected a header line with gene names, found {line[:60].strip()!r}")
     return columns
+
+
+def coordinate_table_columns(path: str | Path) -> tuple[str, list[str], str]:
+    """Column of cell ids, columns of coordinates and their unit in a second file of coordinates.
+
+    Raises
+    ------
+    InputError
+        One of them is missing.
+    """
+    header = table_header(path)
+    found = coordinate_columns(header)
+    if found is None:
+        raise InputError(f"{path}: no coordinates among {', '.join(header)}; name them x and y (and z)")
+    columns, unit = found
+    key = match_names(header, CELL_ID_COLUMNS) or (header[0] if header[0] not in columns else None)
+    if key is None:
+        raise InputError(f"{path}: no column of cell ids; add them as the first column, named cell_id")
+    return key, columns, unit

@@ -1,4 +1,4 @@
-"""The samplesheet: read it, compare it with its schema and with the files it names, list every problem at once."""
+"""The samplesheet against its schema and the headers of the files it names: every problem at once."""
 
 import csv
 import difflib
@@ -12,7 +12,7 @@ from pathlib import Path
 from jsonschema import Draft202012Validator
 
 from spatialimpute.errors import InputError
-from spatialimpute.io.formats import Header, base_name, find_sidecar, mtx_files, read_header
+from spatialimpute.io.formats import Header, base_name, coordinate_table_columns, find_sidecar, read_header
 from spatialimpute.technologies import canonical_technology
 
 _SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars"}
@@ -27,7 +27,18 @@ class Row:
 
 
 class Sheet:
-    """A samplesheet under check; `problems` grows, `samples` is what the pipeline runs on when there are none."""
+    """A checked samplesheet.
+
+    Attributes
+    ----------
+    problems : one text per mistake, in order of rows
+    samples : what the pipeline runs on if there are none, one dict per row
+
+    Raises
+    ------
+    InputError
+        The sheet is no CSV with a header of distinct columns, so that its rows cannot be looked at.
+    """
 
     def __init__(self, path: str | Path, schema_path: str | Path, base_dir: str | Path):
         self.base_dir = Path(base_dir)
@@ -190,6 +201,11 @@ class Sheet:
                 "which holds no coordinates; expected obsm['spatial'], columns x and y, or a second file "
                 f"{base_name(path)}.coords.csv beside it",
             )
+        if sidecar is not None:
+            try:
+                coordinate_table_columns(sidecar)
+            except InputError as error:
+                self._problem(row, "spatial", name, f"whose second file is wrong: {error}")
         self._check_key(row, "spatial_batch_key", name, header)
         return [str(path)] + ([str(sidecar)] if sidecar else [])
 
@@ -225,7 +241,6 @@ class Sheet:
             try:
                 self._headers[path] = read_header(path)
                 if self._headers[path].format == "10x mtx" and not path.is_dir():
-                    mtx_files(path)
                     raise InputError(f"{path}: name the folder; its three files must be alone in it")
             except InputError as error:
                 self._headers[path] = None

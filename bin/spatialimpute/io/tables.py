@@ -12,7 +12,7 @@ from spatialimpute.errors import InputError
 from spatialimpute.io.formats import (
     CELL_ID_COLUMNS,
     coordinate_columns,
-    match_names,
+    coordinate_table_columns,
     table_header,
     table_separator,
 )
@@ -164,16 +164,8 @@ def read_coordinates(path: str | Path, cells: pd.Index) -> tuple[np.ndarray, str
         No coordinate columns, no cell ids, text for numbers, repeated ids, or a cell without a row.
     """
     path = Path(path)
+    key, columns, unit = coordinate_table_columns(path)
     header = table_header(path)
-    found = coordinate_columns(header)
-    if found is None:
-        raise InputError(
-            f"{path}: no coordinate columns among {', '.join(header)}; name them x and y (and z)"
-        )
-    columns, unit = found
-    key = match_names(header, CELL_ID_COLUMNS) or (header[0] if header[0] not in columns else None)
-    if key is None:
-        raise InputError(f"{path}: no column of cell ids; add them as the first column, named cell_id")
     table = pd.read_csv(
         path, sep=table_separator(path), encoding="utf-8-sig", header=0, names=header, dtype={key: str}
     )

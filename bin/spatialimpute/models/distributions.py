@@ -59,7 +59,9 @@ def count_log_likelihood(
     ----------
     Lopez et al. 2018, doi:10.1038/s41592-018-0229-2 (ZINB); Lopez et al. 2019, arXiv:1905.02269, eq. 3-5.
     """
-    return _CountLogLikelihood.apply(logits, log_library, log_theta, pi, counts.row, counts.column, counts.value)
+    return _CountLogLikelihood.apply(
+        logits, log_library, log_theta, pi, counts.row, counts.column, counts.value
+    )
 
 
 class _CountLogLikelihood(torch.autograd.Function):

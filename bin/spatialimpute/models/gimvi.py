@@ -183,7 +183,9 @@ class Decoder(nn.Module):
         """What the logits are affine in: z itself, or the hidden layer; (M, S, B, ·)."""
         return z if self.hidden is None else self.hidden(z, noise, datasets)
 
-    def counterfactual_logits(self, features: Tensor, as_dataset: int, columns: Tensor | None = None) -> Tensor:
+    def counterfactual_logits(
+        self, features: Tensor, as_dataset: int, columns: Tensor | None = None
+    ) -> Tensor:
         """Logits of rho over `columns` (default: all genes), decoded as if measured in another dataset.
 
         With a conditioned decoder that dataset's batches are averaged.

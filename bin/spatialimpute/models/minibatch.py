@@ -48,7 +48,9 @@ class Minibatch:
     batch: Tensor
 
 
-def gather(matrix: CsrTensor, cells: Tensor, batch: Tensor, visible: Tensor | None, in_use: Tensor) -> Minibatch:
+def gather(
+    matrix: CsrTensor, cells: Tensor, batch: Tensor, visible: Tensor | None, in_use: Tensor
+) -> Minibatch:
     """Collect a minibatch.
 
     Parameters

@@ -34,7 +34,9 @@ class Noise:
     def bytes(self, *shape: int) -> Tensor:
         """Random bytes, (M, *shape) uint8: an eighth of the cost of floats, and enough to drop units by."""
         n = math.prod(shape)
-        words = self._draw((-(-n // 8),), torch.int64, lambda row, g: row.random_(-(2**63), None, generator=g))
+        words = self._draw(
+            (-(-n // 8),), torch.int64, lambda row, g: row.random_(-(2**63), None, generator=g)
+        )
         return words.view(torch.uint8)[:, :n].view(-1, *shape)
 
 

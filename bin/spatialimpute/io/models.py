@@ -1,0 +1,67 @@
+"""`models/`: trained stacks on disk, without pickle: weights as safetensors, everything else as JSON and TSV."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from safetensors.numpy import load_file, save_file
+
+from spatialimpute.errors import InputError
+
+SCHEMA_VERSION = "1"
+
+
+def gene_digest(genes: list[str]) -> str:
+    """`sha256:` and the digest of an ordered gene list."""
+    return "sha256:" + hashlib.sha256("\n".join(genes).encode()).hexdigest()
+
+
+def write_models(
+    folder: str | Path, stacks: list[dict], genes: list[str], settings: dict, history: pd.DataFrame
+) -> None:
+    """Write `weights.safetensors`, `models.json`, `history.tsv`.
+
+    Parameters
+    ----------
+    stacks : each {"architecture": JSON-ready, "members": [{fold, kappa, seed, …}], "weights": {name: array}}
+    genes : the genes modeled, in order
+    settings : hyperparameters, JSON-ready
+    history : a row per member and record
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {f"{i}/{name}": np.ascontiguousarray(v) for i, stack in enumerate(stacks) for name, v in stack["weights"].items()}
+    save_file(weights, folder / "weights.safetensors")
+    description = {
+        "schema_version": SCHEMA_VERSION,
+        "gene_digest": gene_digest(genes),
+        "settings": settings,
+        "stacks": [{key: stack[key] for key in ("architecture", "members")} for stack in stacks],
+    }
+    (folder / "models.json").write_text(json.dumps(description, indent=1) + "\n")
+    history.to_csv(folder / "history.tsv", sep="\t", index=False, float_format="%.6g")
+
+
+def read_models(folder: str | Path, genes: list[str]) -> list[dict]:
+    """Read stacks as :func:`write_models` took them.
+
+    Raises
+    ------
+    InputError
+        Another schema version, or models of other genes.
+    """
+    folder = Path(folder)
+    description = json.loads((folder / "models.json").read_text())
+    if description.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(
+            f"{folder}: expected models of schema version {SCHEMA_VERSION}, found {description.get('schema_version')}"
+        )
+    if description["gene_digest"] != gene_digest(genes):
+        raise InputError(f"{folder}: these models were trained on other genes than the panel holds; train them again")
+    weights = load_file(folder / "weights.safetensors")
+    for i, stack in enumerate(description["stacks"]):
+        prefix = f"{i}/"
+        stack["weights"] = {name[len(prefix) :]: v for name, v in weights.items() if name.startswith(prefix)}
+    return description["stacks"]
