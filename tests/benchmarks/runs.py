@@ -8,8 +8,9 @@ import hashlib
 import json
 import os
 import subprocess
+import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import anndata as ad
@@ -82,17 +83,32 @@ def run_peer(pair: Pair, method: str, fold: int, seed: int = 0, threads: int = 1
     return out
 
 
-def call(command: list, threads: int, cwd: Path | None = None) -> float:
-    """Run a command with so many threads, quietly unless it fails; its wall time in seconds."""
-    environment = os.environ | {
-        name: str(threads)
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    }
+@dataclass
+class Cost:
+    """What a command took: wall and processor seconds, peak resident memory."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
+
+
+def call(command: list, threads: int, cwd: Path | None = None) -> tuple[Cost, str]:
+    """Run a command with so many threads; its cost and standard output. Ends the benchmark if it fails."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+    environment = os.environ | dict.fromkeys(names, str(threads))
     started = time.perf_counter()
-    result = subprocess.run([str(word) for word in command], cwd=cwd, env=environment, capture_output=True, text=True)
-    if result.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))}\nfailed:\n{result.stdout}\n{result.stderr}")
-    return time.perf_counter() - started
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            [str(word) for word in command], cwd=cwd, env=environment, stdout=out, stderr=errors
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        errors.seek(0)
+        if process.returncode:
+            raise SystemExit(f"{' '.join(map(str, command))}\nfailed:\n{out.read()}\n{errors.read()}")
+        return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024), out.read()
 
 
 def code_digest() -> str:
@@ -103,53 +119,67 @@ def code_digest() -> str:
     return digest.hexdigest()[:12]
 
 
-def run_own(pair: Pair, preset: str = "default", threads: int = 1, extra: tuple[str, ...] = ()) -> Path:
-    """Our chain from raw files to cross-validated predictions, each step its command; the run's folder.
+def run_own(pair: Pair, preset: str = "default", threads: int = 1, whole: bool = False) -> Path:
+    """Our chain from raw files, each step its command, to cross-validated scores or to the report; its folder.
 
-    The folder holds `predictions/`, `scores.tsv`, `evaluation.json` and `seconds.json` {step: wall seconds}.
+    The folder holds `predictions/`, `scores.tsv`, `evaluation.json` and `costs.json` {step: cost}.
     """
-    name = "-".join([preset, *(word.lstrip("-") for word in extra)])
-    folder = pair.cache / "own" / f"{name}-{code_digest()}"
-    if (folder / "seconds.json").exists():
+    folder = pair.cache / "own" / f"{preset}{'-whole' if whole else ''}-{code_digest()}"
+    if (folder / "costs.json").exists():
         return folder
-    seconds = {}
-    for step in chain(pair, folder, preset, threads, extra):
+    costs = {}
+    for step in chain(pair, folder, preset, threads, whole):
         step.cwd.mkdir(parents=True, exist_ok=True)
-        seconds[step.name] = call([PYTHON, ROOT / "bin" / step.words[0], *step.words[1:]], threads, step.cwd)
-    (folder / "seconds.json").write_text(json.dumps(seconds, indent=1))
+        cost, _ = call([PYTHON, ROOT / "bin" / step.words[0], *step.words[1:]], threads, step.cwd)
+        costs[step.name] = asdict(cost)
+    (folder / "costs.json").write_text(json.dumps(costs, indent=1))
     return folder
 
 
 @dataclass
 class Step:
+    """One command: a script of `bin/` with its arguments, and where it writes."""
+
     name: str
     cwd: Path
     words: list
 
 
-def chain(pair: Pair, folder: Path, preset: str, threads: int, extra: tuple[str, ...]) -> list[Step]:
-    """The commands up to EVALUATE, as the pipeline calls them."""
+def chain(pair: Pair, folder: Path, preset: str, threads: int, whole: bool) -> list[Step]:
+    """The commands as the pipeline calls them, up to EVALUATE or (`whole`) up to REPORT."""
     folder.mkdir(parents=True, exist_ok=True)
     folds = folder / "gene_folds.json"
     folds.write_text(json.dumps({pair.name: pair.folds}))
     spatial, reference = folder / "spatial" / "counts.h5ad", folder / "reference" / "counts.h5ad"
+    panel, evaluation, genes = (folder / name for name in ("panel.json", "evaluation.json", "genes.tsv"))
+    models_cv, models = folder / "cv" / "models", folder / "final" / "models"
     inputs = ["--sample", pair.name, "--spatial", spatial, "--reference", reference]
-    panel = folder / "panel.json"
-    qc = ["qc.py", "--technology"]
     common = [*inputs, "--panel", panel]
+    train = ["train.py", *common, "--preset", preset, "--threads", threads]
+    baselines = [folder / method / "predictions" / f"{method}.h5ad" for method in BASELINES]
     steps = [
-        Step("qc.spatial", spatial.parent, [*qc, TECHNOLOGY[pair.name], "--role", "spatial",
-             "--id", pair.name, "--input", pair.spatial]),
-        Step("qc.reference", reference.parent, [*qc, "scrna", "--role", "reference",
-             "--id", pair.reference.stem, "--input", pair.reference]),
+        Step("qc.spatial", spatial.parent, ["qc.py", "--role", "spatial", "--id", pair.name,
+             "--technology", TECHNOLOGY[pair.name], "--input", pair.spatial]),
+        Step("qc.reference", reference.parent, ["qc.py", "--role", "reference", "--id", pair.reference.stem,
+             "--technology", "scrna", "--input", pair.reference]),
         Step("select_genes", folder, ["select_genes.py", *inputs, "--gene-folds", folds]),
-        Step("train.cv", folder / "cv", ["train.py", *common, "--stage", "crossvalidate", "--preset", preset,
-             "--threads", str(threads), *extra]),
-        *[Step(f"baseline.{method}", folder / method, ["baseline.py", *common, "--method", method,
-               "--threads", str(threads)]) for method in BASELINES],
-        Step("evaluate", folder, ["evaluate.py", *common, "--predictions", folder / "cv" / "predictions",
-             *[folder / method / "predictions" / f"{method}.h5ad" for method in BASELINES]]),
+        Step("train.crossvalidate", folder / "cv", [*train, "--stage", "crossvalidate"]),
+        *[Step(f"baseline.{method}", folder / method,
+               ["baseline.py", *common, "--method", method, "--threads", threads]) for method in BASELINES],
+        Step("evaluate", folder,
+             ["evaluate.py", *common, "--predictions", folder / "cv" / "predictions", *baselines]),
     ]  # fmt: skip
+    if whole:
+        steps += [
+            Step("train.final", folder / "final", [*train, "--stage", "final", "--evaluation", evaluation]),
+            Step("impute", folder, ["impute.py", *common, "--models", models, "--evaluation", evaluation,
+                 "--genes", genes, "--threads", threads]),
+            Step("report", folder, ["report.py", *common, "--qc", spatial.parent / "qc.json",
+                 "--qc", reference.parent / "qc.json", "--models", models_cv, "--models", models,
+                 "--scores", folder / "scores.tsv", "--evaluation", evaluation, "--genes-table", genes,
+                 "--predictions", folder / "predictions" / "spatialimpute.h5ad",
+                 "--imputed", folder / "imputed.h5ad", "--latent", folder / "latent.h5ad"]),
+        ]  # fmt: skip
     return steps
 
 
@@ -161,6 +191,7 @@ def own_predictions(folder: Path, pair: Pair) -> dict[str, dict[int, tuple[np.nd
     for method, file in files.items():
         data = ad.read_h5ad(file)
         result[method] = {
-            k: (data.obs_names.to_numpy(str), np.asarray(data[:, fold].X)) for k, fold in enumerate(pair.folds)
+            k: (data.obs_names.to_numpy(str), np.asarray(data[:, fold].X))
+            for k, fold in enumerate(pair.folds)
         }
     return result

@@ -1,0 +1,94 @@
+"""Predictions along the training of one of our models, one fold: what `speed.py` needs for time to accuracy.
+
+    python own_trace.py --spatial counts.h5ad --reference counts.h5ad --panel panel.json --fold 0 --out trace.npz
+
+The clock starts before the data are prepared (sampling weights included) and stands still while predictions are
+made for the trace. Writes trace_steps, trace_seconds, trace_cpu_seconds, trace_means (as the peers' scripts do),
+cells, genes.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bin"))
+
+
+def frequencies(state, query, held_out: list[int]) -> np.ndarray:
+    """Held-out genes' frequencies relative to the panel genes in use, (N, H), at the posterior mean of z."""
+    import torch
+
+    model, cells = state.model.eval(), np.arange(query.matrix.shape[0])
+    with torch.no_grad():
+        z = query.encode(cells)[0].unsqueeze(1)
+        features = model.decoder.features(z, None, slice(query.dataset, query.dataset + 1))
+        logits = model.decoder.counterfactual_logits(features, query.dataset)[0, 0, :, : model.arch.n_panel]
+        in_use = model.encoder.in_use[0] > 0
+        return torch.exp(logits[:, held_out] - torch.logsumexp(logits[:, in_use], 1, keepdim=True)).numpy()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--spatial", required=True)
+    parser.add_argument("--reference", required=True)
+    parser.add_argument("--panel", required=True)
+    parser.add_argument("--fold", required=True)
+    parser.add_argument("--preset", default="default")
+    parser.add_argument("--max-steps", type=int)
+    parser.add_argument("--kappa", type=float, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", required=True)
+    options = parser.parse_args()
+
+    import torch
+    from spatialimpute.imputation import SpatialQuery
+    from spatialimpute.io.counts import read_counts
+    from spatialimpute.io.panel import read_panel
+    from spatialimpute.settings import resolve_settings
+    from spatialimpute.training import TrainingState, _learning_rate, n_steps
+    from spatialimpute.training_data import DeviceData, Member, TrainingData
+
+    torch.set_num_threads(options.threads)
+    spatial, reference, panel = (
+        read_counts(options.spatial),
+        read_counts(options.reference),
+        read_panel(options.panel),
+    )
+    settings = resolve_settings(options.preset, max_steps=options.max_steps)
+    held_out = [panel.shared.index(gene) for gene in panel.folds[options.fold]]
+
+    wall, cpu = time.perf_counter(), time.process_time()
+    data = TrainingData([reference], spatial, panel, settings)
+    members, device = [Member(options.fold, options.kappa, 0)], torch.device("cpu")
+    steps = n_steps(settings, data.n_cells)
+    state = TrainingState(data, members, options.seed, device, steps)
+    device_data = DeviceData(data, members, steps, options.seed, device)
+    query = SpatialQuery(state.model, spatial, panel.shared, data.batches[-1])
+    traced = {round(steps * i / 40) for i in range(1, 41)}
+    trace = []
+    while state.step < steps:
+        minibatches = device_data.minibatches(
+            state.model, [order[state.step] for order in device_data.schedule]
+        )
+        state.set_learning_rate(_learning_rate(settings, state.step, steps))
+        state.update(minibatches, kl_weight=settings.kl_weight * (state.step + 1) / steps)
+        state.step += 1
+        if state.step in traced:
+            now = time.perf_counter(), time.process_time()
+            trace.append((state.step, now[0] - wall, now[1] - cpu, frequencies(state, query, held_out)))
+            wall += time.perf_counter() - now[0]
+            cpu += time.process_time() - now[1]
+    at, seconds, cpu_seconds, means = zip(*trace, strict=True)
+    Path(options.out).parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        options.out, trace_steps=at, trace_seconds=seconds, trace_cpu_seconds=cpu_seconds,
+        trace_means=np.stack(means), cells=spatial.cells, genes=panel.folds[options.fold],
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
