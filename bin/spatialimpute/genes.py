@@ -162,9 +162,7 @@ class _Variability:
 
     def expressed(self) -> list[str]:
         """Common genes with at least one count."""
-        total = sum(
-            np.asarray(reference.select(self._common).sum(axis=0)).ravel() for reference in self._references
-        )
+        total = sum(np.asarray(reference.select(self._common).sum(axis=0)).ravel() for reference in self._references)
         return [gene for gene, count in zip(self._common, total, strict=True) if count > 0]
 
     def top(self, genes: Sequence[str], n: int) -> list[str]:
@@ -225,9 +223,7 @@ def _common_genes(references: Sequence[Counts]) -> list[str]:
 def _require_shared(sample, spatial_genes, references, shared, minimum) -> None:
     if len(shared) >= minimum:
         return
-    lines = [
-        f"{sample}: {len(shared)} genes are shared by the spatial panel and the reference, {minimum} needed."
-    ]
+    lines = [f"{sample}: {len(shared)} genes are shared by the spatial panel and the reference, {minimum} needed."]
     columns = {"spatial": list(spatial_genes)}
     for i, reference in enumerate(references):
         columns[reference.info.get("id", f"reference {i + 1}")] = reference.genes.tolist()
@@ -283,9 +279,7 @@ def _folds(sample, shared, references, gene_folds, cv_folds, seed) -> tuple[dict
     )
 
 
-def draw_folds(
-    genes: Sequence[str], references: Sequence[Counts], n_folds: int, seed: int
-) -> dict[str, list[str]]:
+def draw_folds(genes: Sequence[str], references: Sequence[Counts], n_folds: int, seed: int) -> dict[str, list[str]]:
     """Random folds of equal size (within one) and equal mean reference expression.
 
     Genes are sorted by their mean share of a reference's counts; each run of `n_folds` neighbors in that order

@@ -29,7 +29,11 @@ def make_reference(genes=GENES, n=200, seed=0, name="reference", **obs):
     X = rng.poisson(rate)
     cells = np.array([f"c{i}" for i in range(n)])
     return Counts(
-        sp.csr_matrix(X, dtype=np.float32), np.array(genes), cells, pd.DataFrame(obs, index=cells), info={"id": name}
+        sp.csr_matrix(X, dtype=np.float32),
+        np.array(genes),
+        cells,
+        pd.DataFrame(obs, index=cells),
+        info={"id": name},
     )
 
 
@@ -106,7 +110,9 @@ def test_variable_genes_with_batches_of_any_size(batches):
 
 def test_max_shared_genes_keeps_the_most_variable_of_the_reference():
     spatial = GENES[:10] + VARIABLE
-    panel, _ = select_genes("s", spatial, [make_reference()], max_shared_genes=4, min_shared_genes=4, cv_folds=2)
+    panel, _ = select_genes(
+        "s", spatial, [make_reference()], max_shared_genes=4, min_shared_genes=4, cv_folds=2
+    )
     assert panel.shared == VARIABLE
     assert set(GENES[:10]) <= set(panel.targets)
     with pytest.raises(InputError, match="below min_shared_genes"):
@@ -183,7 +189,7 @@ def test_impossible_number_of_folds(cv_folds):
 
 
 def test_gene_lists(tmp_path):
-    assert parse_gene_list("Gad1, Sst,Gad1") == ["Gad1", "Sst"]
+    assert parse_gene_list("Gad1, Sst,Gad1;Vip") == ["Gad1", "Sst", "Vip"]
     (tmp_path / "genes.txt").write_text("# wanted\nGad1\n\nSst\n")
     assert parse_gene_list(str(tmp_path / "genes.txt")) == ["Gad1", "Sst"]
     with pytest.raises(InputError, match="no file 'missing.txt'"):
@@ -197,7 +203,9 @@ def test_real_pairs_have_the_published_overlap(pair, n_shared):
         pytest.skip(f"REAL DATA ABSENT: {DATA} not found, gene overlaps were not checked")
     spec = json.loads((DATA / "gene_folds.json").read_text())[pair]
     spatial, reference = (ad.read_h5ad(DATA / f"{spec[side]}.h5ad") for side in ("spatial", "reference"))
-    reference = Counts(reference.X, reference.var_names.to_numpy(str), reference.obs_names.to_numpy(str), reference.obs)
+    reference = Counts(
+        reference.X, reference.var_names.to_numpy(str), reference.obs_names.to_numpy(str), reference.obs
+    )
     panel, renamed = select_genes(pair, spatial.var_names.tolist(), [reference], gene_folds=spec["folds"])
     assert len(panel.shared) == n_shared
     assert panel.folds == {str(i): fold for i, fold in enumerate(spec["folds"])}
