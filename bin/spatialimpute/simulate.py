@@ -92,7 +92,10 @@ class Tissue:
     genes : names, shape (n_genes,); panel : positions of the panel genes, ascending
     base : (n_genes,), type_effect : (n_types, n_genes), gradient : (n_classes, n_genes),
     activity : (n_genes,); natural logs
+    marker_of : the class or type (the last drawn) whose program a gene belongs to, "" for none
     spatial_efficiency, reference_efficiency, zero_inflation : (n_genes,)
+    share, reference_share : proportions of the types in the tissue and in the reference
+    spatial_scale, reference_scale : bring rates to the technologies' average depth
     """
 
     n_genes: int
@@ -103,22 +106,35 @@ class Tissue:
 
     def __post_init__(self):
         rng = np.random.default_rng([self.seed, 0])
-        n, n_types = self.n_genes, len(TYPES)
-        self.genes = np.array([f"Gene{i + 1:04d}" for i in range(n)])
-        self.type_class = np.array([kind for kind, *_ in TYPES.values()])
-        self.share = np.array([share for _, share, *_ in TYPES.values()])
-        self.share /= self.share.sum()
-        self.rna = np.array([rna for *_, rna in TYPES.values()])
-        edges = np.array(list(LAYERS.values()))
-        thickness = np.diff(edges, prepend=0)
-        layer_weight = np.array([weights for _, _, weights, _ in TYPES.values()]) * thickness
-        self.layer_given_type = layer_weight / layer_weight.sum(axis=1, keepdims=True)
-        self.reference_share = self.share * np.array(DISSOCIATION)[self.type_class]
-        self.reference_share *= rng.lognormal(0, DISSOCIATION_SD, n_types)
-        self.reference_share /= self.reference_share.sum()
+        self.genes = np.array([f"Gene{i + 1:04d}" for i in range(self.n_genes)])
+        self._draw_types(rng)
+        self._draw_programs(rng)
+        self.spatial_efficiency = rng.lognormal(0, 0.5, self.n_genes)
+        self.reference_efficiency = rng.lognormal(0, 0.3, self.n_genes)
+        self.zero_inflation = rng.uniform(0, MAX_ZERO_INFLATION, self.n_genes)
+        self.panel = self._choose_panel(rng)
+        self.wave = rng.uniform(0, 2 * np.pi, 3)
+        everything = np.arange(self.n_genes)
+        self.spatial_scale = SPATIAL_DEPTH / self._mean_rate(self.panel, self.share, self.spatial_efficiency)
+        self.reference_scale = REFERENCE_DEPTH / self._mean_rate(
+            everything, self.reference_share, self.reference_efficiency
+        )
 
+    def _draw_types(self, rng: np.random.Generator) -> None:
+        self.type_class = np.array([kind for kind, *_ in TYPES.values()])
+        self.rna = np.array([rna for *_, rna in TYPES.values()])
+        share = np.array([share for _, share, *_ in TYPES.values()])
+        self.share = share / share.sum()
+        share = share * np.array(DISSOCIATION)[self.type_class] * rng.lognormal(0, DISSOCIATION_SD, len(TYPES))
+        self.reference_share = share / share.sum()
+        thickness = np.diff(list(LAYERS.values()), prepend=0)
+        weight = np.array([density for _, _, density, _ in TYPES.values()]) * thickness
+        self.layer_given_type = weight / weight.sum(axis=1, keepdims=True)
+
+    def _draw_programs(self, rng: np.random.Generator) -> None:
+        n = self.n_genes
         self.base = rng.normal(0, 1.1, n)
-        self.type_effect = np.zeros((n_types, n))
+        self.type_effect = np.zeros((len(TYPES), n))
         self.marker_of = np.full(n, "", dtype=object)
         for kind, name in enumerate(CLASSES):
             program = rng.choice(n, n // 25, replace=False)
@@ -131,17 +147,11 @@ class Tissue:
         self.base[self.marker_of != ""] -= 1.0
         self.gradient = rng.normal(0, 1.0, (len(CLASSES), n)) * (rng.random((len(CLASSES), n)) < 0.12)
         self.activity = rng.normal(0.5, 0.4, n) * (rng.random(n) < 0.08)
-        self.spatial_efficiency = rng.lognormal(0, 0.5, n)
-        self.reference_efficiency = rng.lognormal(0, 0.3, n)
-        self.zero_inflation = rng.uniform(0, MAX_ZERO_INFLATION, n)
-        self.panel = self._choose_panel(rng)
-        self.wave = rng.uniform(0, 2 * np.pi, 3)
-        probe = self.cells(2000, np.random.default_rng([self.seed, 1]), self.share, 1e6)
-        seen = self._rates(probe, self.panel) * self.spatial_efficiency[self.panel]
-        self.spatial_scale = SPATIAL_DEPTH * len(self.panel) / seen.sum(axis=1).mean()
-        probe = self.cells(2000, np.random.default_rng([self.seed, 2]), self.reference_share, 1e6)
-        seen = self._rates(probe, np.arange(n)) * self.reference_efficiency
-        self.reference_scale = REFERENCE_DEPTH * n / seen.sum(axis=1).mean()
+
+    def _mean_rate(self, genes: np.ndarray, share: np.ndarray, efficiency: np.ndarray) -> float:
+        """Mean over the genes and over cells of the given composition, before scaling."""
+        probe = self.cells(2000, np.random.default_rng([self.seed, 1]), share, n_section=2000)
+        return float((self._rates(probe, genes) * efficiency[genes]).mean())
 
     def _choose_panel(self, rng: np.random.Generator) -> np.ndarray:
         """Two thirds markers, taken from the types in turn by strength; the rest from all genes by chance."""
