@@ -21,6 +21,8 @@ from spatialimpute.training_data import Member, batch_codes, member_seed
 
 #: Floats that the posterior samples of one chunk of cells may take; a chunk's cells follow from it.
 BLOCK_FLOATS = 12_000_000
+#: Posterior samples per model in cross-validation: enough for a mean and a standard deviation.
+CROSSVALIDATION_SAMPLES = 20
 #: Cells from which the members' mean frequency per gene is measured before they are averaged.
 SCALE_CELLS = 4096
 

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass, fields, replace
 
 from spatialimpute.errors import InputError
+from spatialimpute.technologies import LIKELIHOOD_BY_TECHNOLOGY
 
 
 @dataclass(frozen=True)
@@ -12,6 +13,7 @@ class Settings:
     Attributes
     ----------
     encoder : `panel` (one encoder for all datasets, on panel genes) or `separate` (the paper's)
+    spatial_likelihood : `auto` is by technology, see :mod:`spatialimpute.technologies`
     n_latent, n_hidden : d, and width of the encoder's layers
     decoder_hidden : width of the decoder's hidden layer per ensemble member, 0 linear; repeats if seeds outnumber it
     seeds : members of an ensemble
@@ -54,6 +56,7 @@ PRESETS = {
         n_hidden=64,
         decoder_hidden=(0,),
         seeds=1,
+        spatial_likelihood="auto",
         latent_library=True,
         max_steps=0,
         learning_rate=1e-3,
@@ -64,11 +67,8 @@ PRESETS = {
     ),
 }
 
-#: What `kappa: auto` tries, per preset.
-KAPPA_GRID = {"default": (0.0, 1.0), "paper": (0.0, 1.0, 5.0)}
 
-
-def resolve_settings(preset: str, **overrides) -> Settings:
+def resolve_settings(preset: str, technology: str | None = None, **overrides) -> Settings:
     """A preset with every override that is not None.
 
     Raises
@@ -81,11 +81,12 @@ def resolve_settings(preset: str, **overrides) -> Settings:
     known = {field.name for field in fields(Settings)}
     if unknown := set(overrides) - known:
         raise InputError(f"unknown training settings: {', '.join(sorted(unknown))}")
-    return replace(PRESETS[preset], **{key: value for key, value in overrides.items() if value is not None})
+    settings = replace(PRESETS[preset], **{key: value for key, value in overrides.items() if value is not None})
+    if settings.spatial_likelihood == "auto":
+        settings = replace(settings, spatial_likelihood=LIKELIHOOD_BY_TECHNOLOGY.get(technology, "nb"))
+    return settings
 
 
 def as_dict(settings: Settings) -> dict:
     """Settings as JSON-ready values."""
-    return {
-        key: list(value) if isinstance(value, tuple) else value for key, value in asdict(settings).items()
-    }
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(settings).items()}

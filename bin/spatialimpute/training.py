@@ -1,32 +1,27 @@
 """Training of stacks of gimVI models. The loop is `_train_stack`; read it from top to bottom."""
 
-import copy
 import logging
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
 
+from spatialimpute.checkpoints import Checkpoints
 from spatialimpute.errors import NonFiniteError
-from spatialimpute.models.gimvi import (
-    Architecture,
-    Classifier,
-    GimVI,
-    classifier_accuracy,
-    classifier_loss,
-    fooling_loss,
-)
-from spatialimpute.models.networks import Linear, Noise
-from spatialimpute.settings import Settings
-from spatialimpute.training_data import DeviceData, Member, TrainingData, member_seed
+from spatialimpute.io.models import read_models, write_models
+from spatialimpute.io.panel import Panel
+from spatialimpute.models.gimvi import Architecture, DatasetSpec, GimVI
+from spatialimpute.settings import Settings, as_dict
+from spatialimpute.training_data import DeviceData, Member, TrainingData
+from spatialimpute.training_state import TrainingState
 
 log = logging.getLogger(__name__)
 
 N_RECORDS = 25  # times that history is recorded and the held-out ELBO looked at
-PATIENCE = 6  # records without a better held-out ELBO until a member is stopped
 MAX_HALVINGS = 4  # of a member's learning rate, after its loss was not finite
 #: Elements of the largest activation (members x datasets x batch x genes) up to which stacking pays on a CPU:
 #: beyond it a stack falls out of the cache and is no faster than its members one by one.
@@ -48,12 +43,25 @@ class TrainedStack:
     history: pd.DataFrame
 
 
+def ensemble(settings: Settings, folds: Sequence[str | None], kappas: Sequence[float]) -> list[Member]:
+    """The members to train: every seed of the ensemble at the first kappa, and the first seed at the others.
+
+    Kappas are compared on the first seed; the rest of the ensemble would add its cost and no information.
+    """
+    return [
+        Member(fold, kappa, seed, settings.decoder_hidden[seed % len(settings.decoder_hidden)])
+        for fold in folds
+        for kappa in kappas
+        for seed in range(settings.seeds if kappa == kappas[0] else 1)
+    ]
+
+
 def train(
     data: TrainingData,
     members: list[Member],
     seed: int = 0,
     device: torch.device | str = "cpu",
-    checkpoints=None,
+    checkpoint: Callable[[list[Member]], Checkpoints] | None = None,
 ) -> list[TrainedStack]:
     """Train all members, in as few stacks as pays on the device.
 
@@ -63,7 +71,7 @@ def train(
     members : the models to train
     seed : run-wide seed; a member's result depends on it and on the member alone
     device : torch device
-    checkpoints : a :class:`spatialimpute.checkpoints.Checkpoints`, or None to keep none
+    checkpoint : gives the checkpoint of a stack of members; None keeps none
 
     Raises
     ------
@@ -73,7 +81,7 @@ def train(
     device = torch.device(device)
     stacks = []
     for group in _split(data, members, device):
-        stack = _train_stack(data, group, seed, device, checkpoints)
+        stack = _train_stack(data, group, seed, device, None if checkpoint is None else checkpoint(group))
         stack.model.cpu()
         stacks.append(stack)
     return stacks
@@ -95,21 +103,21 @@ def n_steps(settings: Settings, n_cells: int) -> int:
     return settings.max_steps or 200 * math.ceil(n_cells / settings.batch_size)
 
 
-def _train_stack(data: TrainingData, members: list[Member], seed: int, device, checkpoints) -> TrainedStack:
+def _train_stack(
+    data: TrainingData, members: list[Member], seed: int, device: torch.device, checkpoint: Checkpoints | None
+) -> TrainedStack:
     settings = data.settings
     steps = n_steps(settings, data.n_cells)
-    state = TrainingState(data, members, seed, device, steps)
+    state = TrainingState(data, members, seed, device)
     every = max(1, steps // N_RECORDS)
-    if checkpoints is not None:
-        checkpoints.restore(state)
+    if checkpoint is not None and (saved := checkpoint.load()) is not None:
+        state.restore(saved)
     good = state.snapshot()
     device_data = DeviceData(data, members, steps, seed, device)
     bar = tqdm(total=steps, initial=state.step, desc=f"train {len(members)} models", disable=None)
 
     while state.step < steps and not state.stopped.all():
-        minibatches = device_data.minibatches(
-            state.model, [order[state.step] for order in device_data.schedule]
-        )
+        minibatches = device_data.minibatches(state.model, [order[state.step] for order in device_data.schedule])
         state.set_learning_rate(_learning_rate(settings, state.step, steps))
         state.update(minibatches, kl_weight=settings.kl_weight * (state.step + 1) / steps)
         state.step += 1
@@ -117,17 +125,15 @@ def _train_stack(data: TrainingData, members: list[Member], seed: int, device, c
         if state.step % every and state.step < steps:
             continue
         if not state.is_finite():
-            state = _recover(state, good)
+            _recover(state, good)
             bar.update(state.step - bar.n)
             continue
         state.record(device_data)
         good = state.snapshot()
-        if checkpoints is not None:
-            checkpoints.save(state)
+        if checkpoint is not None:
+            checkpoint.save(good)
     bar.close()
     state.take_best()
-    if checkpoints is not None:
-        checkpoints.save(state)
     history = pd.DataFrame(state.history)
     log.info("trained %d models for %d steps", len(members), state.step)
     return TrainedStack(state.model.arch, members, state.model.eval(), history)
@@ -138,8 +144,11 @@ def _learning_rate(settings: Settings, step: int, steps: int) -> float:
     return settings.learning_rate * decay
 
 
-def _recover(state: "TrainingState", good: dict) -> "TrainingState":
-    """Go back to the last good state with half the learning rate for the members that failed."""
+def _recover(state: TrainingState, good: dict) -> None:
+    """Go back to the last good state with half the learning rate for the members that failed.
+
+    The others repeat their steps with the same draws, so their result is what it would be without the failure.
+    """
     failed = ~state.finite_members()
     halvings = state.halvings + failed
     names = ", ".join(member.name for member, bad in zip(state.members, failed, strict=True) if bad)
@@ -151,185 +160,37 @@ def _recover(state: "TrainingState", good: dict) -> "TrainingState":
     log.warning("loss not finite for %s at step %d: halving its learning rate", names, state.step)
     state.restore(good)
     state.halvings = halvings
-    return state
 
 
-class TrainingState:
-    """Everything that changes while a stack is trained, so that it can be saved, restored and continued."""
-
-    def __init__(self, data: TrainingData, members: list[Member], seed: int, device, steps: int):
-        self.data, self.members, self.settings, self.steps = data, members, data.settings, steps
-        self.generators = []
-        for member in members:
-            generator = torch.Generator(device=device)
-            self.generators.append(generator.manual_seed(member_seed(member, seed)))
-        self.noise = Noise(self.generators)
-        arch = data.architecture(members[0].decoder_hidden, adversary=any(m.kappa > 0 for m in members))
-        in_use = torch.tensor(np.stack([data.view(member.fold).in_use for member in members]))
-        with torch.device(device):
-            self.model = GimVI(arch, in_use.to(device), self.generators)
-            self.kappa = torch.tensor([member.kappa for member in members])
-        data.prepare(self.model, members)
-        self.optimizer = self._adam(self.model)
-        self.classifier = None
-        if arch.adversary:
-            with torch.device(device):
-                self.classifier = Classifier(len(members), arch.n_latent, len(arch.datasets))
-            for module in self.classifier.modules():
-                if isinstance(module, Linear):
-                    module.reset(self.generators)
-            self.classifier_optimizer = self._adam(self.classifier)
-        self.step = 0
-        self.halvings = np.zeros(len(members), dtype=int)
-        self.stopped = np.zeros(len(members), dtype=bool)
-        self.best_loss = np.full(len(members), np.inf)
-        self.since_best = np.zeros(len(members), dtype=int)
-        self.best = [None] * len(members)
-        self.history: list[dict] = []
-        self.sums, self.n_summed = torch.zeros(len(members), 5, device=device), 0
-
-    def _adam(self, module: torch.nn.Module) -> torch.optim.Adam:
-        settings = self.settings
-        return torch.optim.Adam(
-            module.parameters(),
-            lr=settings.learning_rate,
-            eps=settings.adam_eps,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
-
-    def set_learning_rate(self, rate: float) -> None:
-        """Set it for both optimizers; a member whose loss failed takes a smaller share of each step."""
-        self.learning_rate = rate
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-
-    def update(self, minibatches, kl_weight: float) -> None:
-        """One optimizer step of every member, and one of its adversary where kappa > 0."""
-        self.model.train()
-        terms = self.model(minibatches, self.noise)
-        loss = terms.loss(kl_weight)
-        accuracy = torch.zeros_like(loss)
-        if self.classifier is not None:
-            loss = loss + self.kappa * fooling_loss(self.classifier(terms.z, self.noise))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.sum().backward()  # members share no parameter, so each receives its own gradient
-        self._step(self.optimizer, self.model)
-        if self.classifier is not None:
-            log_probability = self.classifier(terms.z.detach(), self.noise)
-            self.classifier_optimizer.zero_grad(set_to_none=True)
-            classifier_loss(log_probability).sum().backward()
-            self._step(self.classifier_optimizer, self.classifier)
-            accuracy = classifier_accuracy(log_probability)
-        means = [term.detach().mean(1) for term in (terms.reconstruction, terms.kl_z, terms.kl_library)]
-        self.sums += torch.stack([loss.detach(), *means, accuracy], dim=1)
-        self.n_summed += 1
-
-    def _step(self, optimizer: torch.optim.Adam, module: torch.nn.Module) -> None:
-        if not self.halvings.any():
-            optimizer.step()
-            return
-        before = [parameter.detach().clone() for parameter in module.parameters()]
-        optimizer.step()
-        share = torch.tensor(0.5**self.halvings, dtype=torch.float32, device=before[0].device)
-        with torch.no_grad():
-            for parameter, old in zip(module.parameters(), before, strict=True):
-                parameter.copy_(old + share.view(-1, *[1] * (old.dim() - 1)) * (parameter - old))
-
-    def finite_members(self) -> np.ndarray:
-        """Which members' losses and weights are finite, (M,) bool."""
-        finite = torch.isfinite(self.sums).all(1)
-        for parameter in self.model.parameters():
-            finite &= torch.isfinite(parameter).flatten(1).all(1)
-        return finite.cpu().numpy()
-
-    def is_finite(self) -> bool:
-        """Whether every member is."""
-        return bool(self.finite_members().all())
-
-    def record(self, device_data: DeviceData) -> None:
-        """Append the mean loss terms since the last record and the held-out loss; note the best and the stopped."""
-        means = (self.sums / max(self.n_summed, 1)).cpu().numpy()
-        self.sums.zero_()
-        self.n_summed = 0
-        held_out = self._held_out_loss(device_data)
-        epoch = self.step * self.settings.batch_size / self.data.n_cells
-        for m, member in enumerate(self.members):
-            loss, reconstruction, kl_z, kl_library, accuracy = means[m].tolist()
-            self.history.append(
-                {
-                    "member": m,
-                    "fold": member.fold,
-                    "kappa": member.kappa,
-                    "seed": member.seed,
-                    "step": self.step,
-                    "epoch": round(epoch, 3),
-                    "loss": loss,
-                    "reconstruction": reconstruction,
-                    "kl_z": kl_z,
-                    "kl_library": kl_library,
-                    "held_out_loss": float(held_out[m]),
-                    "disc_accuracy": accuracy if member.kappa > 0 else None,
-                    "learning_rate": self.learning_rate,
-                }
-            )
-        if self.settings.early_stopping:
-            self._note_best(held_out)
-
-    @torch.no_grad()
-    def _held_out_loss(self, device_data: DeviceData) -> np.ndarray:
-        """Negative ELBO of the held-out cells at the final KL weight, with z at its posterior mean, (M,)."""
-        self.model.eval()
-        terms = self.model(device_data.minibatches(self.model, device_data.held_out), None)
-        return terms.loss(self.settings.kl_weight).cpu().numpy()
-
-    def _note_best(self, held_out: np.ndarray) -> None:
-        better = (held_out < self.best_loss) & ~self.stopped
-        self.best_loss = np.where(better, held_out, self.best_loss)
-        self.since_best = np.where(better, 0, self.since_best + 1)
-        state = self.model.state_dict()
-        for m in np.flatnonzero(better):
-            self.best[m] = {key: value[m].clone() for key, value in state.items()}
-        self.stopped |= self.since_best >= PATIENCE
-
-    def take_best(self) -> None:
-        """Put a stopped member's best weights in place of its last ones."""
-        state = self.model.state_dict()
-        for m in np.flatnonzero(self.stopped):
-            for key, value in self.best[m].items():
-                state[key][m].copy_(value)
-
-    def snapshot(self) -> dict:
-        """A copy of everything that `restore` needs."""
-        return copy.deepcopy(self._state())
-
-    def _state(self) -> dict:
-        modules = {"model": self.model, "optimizer": self.optimizer}
-        if self.classifier is not None:
-            modules |= {"classifier": self.classifier, "classifier_optimizer": self.classifier_optimizer}
-        return {
-            "modules": {name: module.state_dict() for name, module in modules.items()},
-            "generators": [generator.get_state() for generator in self.generators],
-            "best": self.best,
-            "scalars": {
-                "step": self.step,
-                "halvings": self.halvings,
-                "stopped": self.stopped,
-                "best_loss": self.best_loss,
-                "since_best": self.since_best,
-                "history": self.history,
-            },
+def save(stacks: list[TrainedStack], folder: str | Path, panel: Panel, settings: Settings) -> None:
+    """Write trained stacks to `models/`."""
+    described = [
+        {
+            "architecture": asdict(stack.arch),
+            "members": [asdict(member) for member in stack.members],
+            "weights": {name: value.cpu().numpy() for name, value in stack.model.state_dict().items()},
         }
+        for stack in stacks
+    ]
+    history = pd.concat([stack.history.assign(stack=i) for i, stack in enumerate(stacks)], ignore_index=True)
+    write_models(folder, described, panel.genes, as_dict(settings), history)
 
-    def restore(self, state: dict) -> None:
-        """Go back to a snapshot."""
-        state = copy.deepcopy(state)
-        for name, content in state["modules"].items():
-            getattr(self, name).load_state_dict(content)
-        for generator, content in zip(self.generators, state["generators"], strict=True):
-            generator.set_state(content)
-        self.best = state["best"]
-        for name, value in state["scalars"].items():
-            setattr(self, name, value)
-        self.sums.zero_()
-        self.n_summed = 0
+
+def load(folder: str | Path, panel: Panel) -> list[TrainedStack]:
+    """Read what :func:`save` wrote, without the history.
+
+    Raises
+    ------
+    InputError
+        The models are of another schema version or of other genes.
+    """
+    return [_rebuild(**stack) for stack in read_models(folder, panel.genes)]
+
+
+def _rebuild(architecture: dict, members: list[dict], weights: dict) -> TrainedStack:
+    datasets = tuple(DatasetSpec(**{**spec, "genes": tuple(spec["genes"])}) for spec in architecture["datasets"])
+    arch = Architecture(**{**architecture, "datasets": datasets})
+    weights = {name: torch.from_numpy(value) for name, value in weights.items()}
+    model = GimVI(arch, weights["encoder.in_use"])
+    model.load_state_dict(weights)
+    return TrainedStack(arch, [Member(**member) for member in members], model.eval(), pd.DataFrame())

@@ -261,9 +261,7 @@ def table_header(path: str | Path) -> list[str]:
         with open_text(path) as handle:
             line = handle.readline(1 << 26)
     except (UnicodeDecodeError, OSError, EOFError) as error:
-        raise InputError(
-            f"{path}: not a text table in UTF-8 ({error}); export it again as CSV or TSV"
-        ) from None
+        raise InputError(f"{path}: not a text table in UTF-8 ({error}); export it again as CSV or TSV") from None
     columns = [field.strip() for field in next(csv.reader([line], delimiter=separator), [])]
     if len(columns) < 2:
         other = {",": "commas", "\t": "tabs", ";": "semicolons"}

@@ -32,7 +32,11 @@ def write_models(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {f"{i}/{name}": np.ascontiguousarray(v) for i, stack in enumerate(stacks) for name, v in stack["weights"].items()}
+    weights = {
+        f"{i}/{name}": np.ascontiguousarray(value)
+        for i, stack in enumerate(stacks)
+        for name, value in stack["weights"].items()
+    }
     save_file(weights, folder / "weights.safetensors")
     description = {
         "schema_version": SCHEMA_VERSION,

@@ -46,7 +46,7 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
     data = ad.AnnData(
         X=np.asarray(predictions.mean, dtype=np.float32),
         obs=pd.DataFrame(index=pd.Index(predictions.cells)),
-        var=pd.DataFrame({"fold": predictions.fold}, index=pd.Index(predictions.genes)),
+        var=pd.DataFrame({"fold": pd.Categorical(predictions.fold)}, index=pd.Index(predictions.genes)),
         uns={"spatialimpute": about},
     )
     if predictions.sd is not None:

@@ -70,9 +70,7 @@ def read_raw(path: str | Path, coords: str | Path | None = None, keys: Iterable[
         raise
     except Exception as error:  # whatever a library says of a file it cannot read, the file has to be mended
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"{path}: cannot be read as {kind} ({reason}); export or copy the file again"
-        ) from error
+        raise InputError(f"{path}: cannot be read as {kind} ({reason}); export or copy the file again") from error
     data.obs_names, data.var_names = data.obs_names.astype(str), data.var_names.astype(str)
     if coords is not None:
         data.obsm["spatial"], data.uns["coordinate_unit"] = read_coordinates(coords, data.obs_names)
@@ -96,13 +94,10 @@ def _find_coordinates(data: ad.AnnData, path: Path) -> None:
     try:
         values = values.astype(np.float64)
     except (TypeError, ValueError):
-        raise InputError(
-            f"{path}: coordinates in {where} are not numbers; write x and y as numbers"
-        ) from None
+        raise InputError(f"{path}: coordinates in {where} are not numbers; write x and y as numbers") from None
     if values.ndim != 2 or values.shape[1] not in (2, 3):
         raise InputError(
-            f"{path}: {where} has shape {values.shape}, expected (cells, 2) or (cells, 3); "
-            "store x, y[, z] there"
+            f"{path}: {where} has shape {values.shape}, expected (cells, 2) or (cells, 3); store x, y[, z] there"
         )
     for name in list(data.obsm):
         del data.obsm[name]
@@ -166,9 +161,7 @@ def _read_loom(path: Path) -> ad.AnnData:
         cells = {key: np.asarray(loom.ca[key]) for key in loom.ca.keys()}
         genes = {key: np.asarray(loom.ra[key]) for key in loom.ra.keys()}
         x = loom.layers[""].sparse().T.tocsr()
-        layers = (
-            {"counts": loom.layers["counts"].sparse().T.tocsr()} if "counts" in loom.layers.keys() else {}
-        )
+        layers = {"counts": loom.layers["counts"].sparse().T.tocsr()} if "counts" in loom.layers.keys() else {}
     wide = {key: values for key, values in cells.items() if values.ndim == 2 and values.shape[1] > 1}
     obs = pd.DataFrame({key: values.ravel() for key, values in cells.items() if key not in wide})
     var = pd.DataFrame({key: values.ravel() for key, values in genes.items() if values.size == x.shape[1]})

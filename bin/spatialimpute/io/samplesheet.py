@@ -70,9 +70,7 @@ class Sheet:
         try:
             text = path.read_text(encoding="utf-8-sig")
         except OSError as error:
-            raise InputError(
-                f"samplesheet {path}: cannot be read ({error.strerror}); correct the path"
-            ) from None
+            raise InputError(f"samplesheet {path}: cannot be read ({error.strerror}); correct the path") from None
         except UnicodeDecodeError as error:
             raise InputError(
                 f"samplesheet {path.name}: not UTF-8 text (byte {error.start}); save it as CSV in UTF-8, "
@@ -89,9 +87,7 @@ class Sheet:
             ) from None
         lines = [(line, fields) for line, fields in lines if any(fields)]
         if not lines:
-            raise InputError(
-                f"samplesheet {path.name}: empty; expected a header with {', '.join(self.required)}"
-            )
+            raise InputError(f"samplesheet {path.name}: empty; expected a header with {', '.join(self.required)}")
         (first_line, header), *body = lines
         self._check_header(path, header)
         self.required = [name for name in self.required if name in header]
@@ -126,9 +122,7 @@ class Sheet:
                 problems.append(f"header: found column {name!r}, which is not known; {hint}")
         for name in dict.fromkeys(header):
             if header.count(name) > 1:
-                problems.append(
-                    f"header: column {name!r} appears {header.count(name)} times; keep one of them"
-                )
+                problems.append(f"header: column {name!r} appears {header.count(name)} times; keep one of them")
         for name in missing:
             problems.append(f"header: column '{name}' is missing; add it")
         if len(set(header)) < len(header):
@@ -141,14 +135,8 @@ class Sheet:
             name = row.cells.get("sample", "")
             earlier = seen.setdefault(name.casefold(), row)
             if name and earlier is not row:
-                what = (
-                    "the same name"
-                    if earlier.cells["sample"] == name
-                    else "a name that differs in case alone"
-                )
-                self._problem(
-                    row, "sample", name, f"row {earlier.line} has {what}; give every sample its own"
-                )
+                what = "the same name" if earlier.cells["sample"] == name else "a name that differs in case alone"
+                self._problem(row, "sample", name, f"row {earlier.line} has {what}; give every sample its own")
 
     # ------------------------------------------------------------------------------------ the cells
 
@@ -160,9 +148,7 @@ class Sheet:
         for name in self.required:
             if name not in cells:
                 bad.add(name)
-                self._problem(
-                    row, name, "", f"expected a value: {self.properties[name]['description'].lower()}"
-                )
+                self._problem(row, name, "", f"expected a value: {self.properties[name]['description'].lower()}")
         for name, value in cells.items():
             spec = self.properties.get(name, {})
             if next(Draft202012Validator(spec).iter_errors(value), None) is None:
@@ -222,9 +208,7 @@ class Sheet:
             if header is None:
                 files.append([])
             elif spatial and str(path) == spatial[0]:
-                self._problem(
-                    row, "reference", name, "which is the spatial file; expected a single-cell reference"
-                )
+                self._problem(row, "reference", name, "which is the spatial file; expected a single-cell reference")
             elif [str(path)] in files:
                 self._problem(row, "reference", name, "which is named twice; name each reference once")
             else:
@@ -256,9 +240,7 @@ class Sheet:
         key = row.cells.get(column)
         if key and key not in header.columns:
             columns, hint = ", ".join(header.columns[:20]) or "none", _nearest(key, header.columns)
-            self._problem(
-                row, column, key, f"no such column of the cells in {name} (it has: {columns}){hint}"
-            )
+            self._problem(row, column, key, f"no such column of the cells in {name} (it has: {columns}){hint}")
 
     def _check_celltype_key(self, row: Row, files: list[list[str]]) -> None:
         """Cell types may be on either side, so one file with that column is enough."""
@@ -278,9 +260,7 @@ class Sheet:
         if path.is_file():
             return str(path)
         if "/" in value or re.search(r"\.(txt|csv|tsv|json)$", value):
-            self._problem(
-                row, "genes", value, "no such file; correct the path, or name genes separated by ';'"
-            )
+            self._problem(row, "genes", value, "no such file; correct the path, or name genes separated by ';'")
         return ",".join(part.strip() for part in re.split("[;,]", value) if part.strip())
 
     # ------------------------------------------------------------------------------------ references

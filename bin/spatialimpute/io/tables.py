@@ -60,7 +60,7 @@ def read_table(path: Path, keys: Iterable[str] = ()) -> ad.AnnData:
         )
     blocks = _blocks(path, len(header))
     first = next(blocks, None)
-    if first is None:
+    if first is None or first.empty:
         raise InputError(f"{path}: no cells: the table has a header and no rows")
     has_ids = _names_cells(header, first)
     is_obs = _obs_columns(path, header, first, keys, has_ids)
@@ -105,8 +105,7 @@ def _blocks(path: Path, n_columns: int):
         return
     except pd.errors.ParserError as error:
         raise InputError(
-            f"{path}: a row has another number of columns than the header ({n_columns}): {error}; "
-            "mend that row"
+            f"{path}: a row has another number of columns than the header ({n_columns}): {error}; mend that row"
         ) from None
 
 
@@ -166,9 +165,20 @@ def read_coordinates(path: str | Path, cells: pd.Index) -> tuple[np.ndarray, str
     path = Path(path)
     key, columns, unit = coordinate_table_columns(path)
     header = table_header(path)
-    table = pd.read_csv(
-        path, sep=table_separator(path), encoding="utf-8-sig", header=0, names=header, dtype={key: str}
-    )
+    try:
+        table = pd.read_csv(
+            path,
+            sep=table_separator(path),
+            encoding="utf-8-sig",
+            header=0,
+            names=header,
+            index_col=False,
+            dtype={key: str},
+        )
+    except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
+        raise InputError(f"{path}: cannot be read as a table ({error}); export it again") from None
+    if table.empty:
+        raise InputError(f"{path}: no cells: the table has a header and no rows")
     ids = pd.Index(table[key].astype(str))
     if not ids.is_unique:
         raise InputError(f"{path}: cell {ids[ids.duplicated()][0]!r} has several rows; keep one row per cell")
@@ -184,7 +194,6 @@ def read_coordinates(path: str | Path, cells: pd.Index) -> tuple[np.ndarray, str
         if bad.any():
             at = int(np.flatnonzero(bad)[0])
             raise InputError(
-                f"{path}: row {at + 2}, column {column!r}: found {table[column].iloc[at]!r}, "
-                "expected a number"
+                f"{path}: row {at + 2}, column {column!r}: found {table[column].iloc[at]!r}, expected a number"
             )
     return table[columns].to_numpy(dtype=np.float64)[position], unit

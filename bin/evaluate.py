@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+"""Score the cross-validated predictions, choose kappa and the kNN weight, judge every gene and the sample."""
+
+import json
+import logging
+from pathlib import Path
+
+import click
+from spatialimpute import cli
+
+log = logging.getLogger("evaluate")
+
+
+@click.command(help=__doc__)
+@click.option("--sample", required=True, help="The sample's name, as in the sheet.")
+@click.option("--spatial", required=True, type=click.Path(exists=True), help="counts.h5ad of the spatial side.")
+@click.option("--reference", "references", required=True, multiple=True, type=click.Path(exists=True))
+@click.option("--panel", "panel_path", required=True, type=click.Path(exists=True), help="panel.json")
+@click.option(
+    "--predictions", "folder", required=True, type=click.Path(exists=True, file_okay=False),
+    help="Folder of the predictions of all methods.",
+)  # fmt: skip
+@click.option("--verdict-pass", default=0.2, show_default=True, help="Smallest partial score of verdict pass.")
+@click.option("--verdict-warn", default=0.1, show_default=True, help="Smallest partial score of verdict warn.")
+def main(sample, spatial, references, panel_path, folder, verdict_pass, verdict_warn):
+    cli.set_threads(1)
+    from spatialimpute.evaluation import reliability, scores, selection
+    from spatialimpute.io.counts import read_counts
+    from spatialimpute.io.panel import read_panel
+    from spatialimpute.io.predictions import read_predictions, write_predictions
+
+    counts, panel = read_counts(spatial), read_panel(panel_path)
+    predictions = [read_predictions(path) for path in sorted(Path(folder).glob("*.h5ad"))]
+    members = [prediction for prediction in predictions if prediction.method == "gimvi"]
+    knn = next((prediction for prediction in predictions if prediction.method == "knn"), None)
+    truth = selection.Truth.of(counts, panel)
+    choice = selection.choose(members, knn, truth)
+    table = scores.score_table([choice.prediction, *predictions], truth)
+    chosen = table[table["method"] == "spatialimpute"]
+    genes = reliability.gene_table(
+        counts, [read_counts(path) for path in references], panel, chosen, verdict_pass, verdict_warn
+    )
+    partial = table.pivot_table(index="gene", columns="method", values="spearman_partial", aggfunc="first")
+    judged = reliability.headline(
+        partial["spatialimpute"], partial.get("celltype"), genes.set_index("gene")["verdict"][partial.index]
+    )
+
+    Path("predictions").mkdir(exist_ok=True)
+    write_predictions("predictions/spatialimpute.h5ad", choice.prediction)
+    table.to_csv("scores.tsv", sep="\t", index=False, float_format="%.5g")
+    genes.to_csv("genes.tsv", sep="\t", index=False, float_format="%.5g")
+    evaluation = {
+        "schema_version": "1",
+        "sample": sample,
+        "kappa": choice.kappa,
+        "kappa_curve": choice.curve.to_dict("records"),
+        "knn_weight": choice.knn_weight,
+        "headline": judged.verdict,
+        "headline_reason": judged.reason,
+        "partial_ci": judged.interval,
+        "methods": scores.summarize(table),
+    }
+    Path("evaluation.json").write_text(json.dumps(evaluation, indent=1) + "\n")
+    log.info(
+        "%s: %s (%s); kappa %g, kNN weight %g", sample, judged.verdict, judged.reason, choice.kappa, choice.knn_weight
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""Impute every target gene in every spatial cell: posterior mean, standard deviation and interval."""
+
+import json
+import logging
+from pathlib import Path
+
+import click
+from spatialimpute import cli
+
+log = logging.getLogger("impute")
+
+
+@click.command(help=__doc__)
+@click.option("--sample", required=True, help="The sample's name, as in the sheet.")
+@click.option("--spatial", required=True, type=click.Path(exists=True), help="counts.h5ad of the spatial side.")
+@click.option("--reference", "references", required=True, multiple=True, type=click.Path(exists=True))
+@click.option("--panel", "panel_path", required=True, type=click.Path(exists=True), help="panel.json")
+@click.option("--models", required=True, type=click.Path(exists=True, file_okay=False), help="Final models.")
+@click.option("--evaluation", type=click.Path(exists=True), help="evaluation.json, whose kNN weight is used.")
+@click.option("--genes", "genes_path", type=click.Path(exists=True), help="genes.tsv; made here if not given.")
+@click.option("--n-samples", default=50, show_default=True, type=click.IntRange(min=2))
+@click.option("--interval", default=0.9, show_default=True, type=click.FloatRange(0, 1, min_open=True, max_open=True))
+@click.option("--seed", default=0, show_default=True)
+@click.option("--accelerator", default="auto", type=click.Choice(["auto", "cpu", "gpu"]))
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1))
+@click.option("--params-json", default="{}", help="The run's parameters, kept with the result.")
+def main(
+    sample, spatial, references, panel_path, models, evaluation, genes_path, n_samples, interval, seed, accelerator,
+    threads, params_json,
+):  # fmt: skip
+    cli.set_threads(threads)
+    import pandas as pd
+    from spatialimpute import device, training
+    from spatialimpute.baselines.knn import KNN
+    from spatialimpute.evaluation.reliability import gene_table
+    from spatialimpute.imputation import Imputer
+    from spatialimpute.integration import Support, encode_reference
+    from spatialimpute.io.counts import digest, read_counts
+    from spatialimpute.io.imputed import ImputedWriter, write_latent
+    from spatialimpute.io.panel import read_panel
+
+    where = device.choose(accelerator, threads)
+    counts, panel = read_counts(spatial), read_panel(panel_path)
+    reference_counts = [read_counts(path) for path in references]
+    stacks = training.load(models, panel)
+    chosen = json.loads(Path(evaluation).read_text()) if evaluation else {"knn_weight": 0.0}
+    if genes_path:
+        genes = pd.read_csv(genes_path, sep="\t")
+    else:
+        genes = gene_table(counts, reference_counts, panel, None, passes=0, warns=0)
+        genes.to_csv("genes.tsv", sep="\t", index=False, float_format="%.5g")
+
+    in_use = counts.select(panel.shared)
+    knn = None
+    if chosen["knn_weight"] > 0:
+        fitted = KNN().fit(reference_counts, in_use, panel.shared)
+
+        def knn(cells):
+            return fitted.predict(panel.targets, in_use[cells])
+
+    imputer = Imputer(stacks, counts, panel, n_samples, interval, seed, where, knn, chosen["knn_weight"])
+    latents = [encode_reference(stacks[0], s, reference, panel) for s, reference in enumerate(reference_counts)]
+    support = Support(latents)
+    about = {
+        "sample": sample,
+        "version": cli.__version__,
+        "params": params_json,
+        "kappa": stacks[0].members[0].kappa,
+        "knn_weight": chosen["knn_weight"],
+        "n_samples": n_samples * imputer.n_members,
+        "interval": interval,
+        "spatial_digest": digest(spatial),
+        "reference_digests": [digest(path) for path in references],
+        "models_digest": digest(models),
+    }
+    with ImputedWriter("imputed.h5ad", counts, genes, about) as writer:
+        for chunk in imputer:
+            writer.write(chunk, support.contains(chunk.latent))
+        spatial_latent = writer.latent
+    write_latent("latent.h5ad", counts, spatial_latent, reference_counts, latents)
+    log.info("%s: imputed %d genes in %d cells", sample, len(panel.targets), len(counts.cells))
+
+
+if __name__ == "__main__":
+    cli.run(main)

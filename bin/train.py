@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""Train gimVI: on gene folds for cross-validation, or on all genes for imputation."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from spatialimpute import cli
+from spatialimpute.errors import InputError
+
+
+def parse_kappas(text: str) -> list[float]:
+    """`0,5` as numbers."""
+    try:
+        kappas = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--kappa {text!r}: expected numbers, separated by commas") from None
+    if any(not kappa >= 0 for kappa in kappas):
+        raise InputError(f"--kappa {text!r}: every kappa must be 0 or more")
+    return kappas
+
+
+def final_kappa(kappa: str, evaluation: str | None) -> float:
+    """The given number, or with `auto` what cross-validation chose (0 where there was none)."""
+    if kappa != "auto":
+        return parse_kappas(kappa)[0]
+    return float(json.loads(Path(evaluation).read_text())["kappa"]) if evaluation else 0.0
+
+
+def either(auto: str | None) -> str | None:
+    """A likelihood given, or None for `auto`."""
+    return None if auto in (None, "auto") else auto
+
+
+@click.command(help=__doc__)
+@click.option("--sample", required=True, help="The sample's name, as in the sheet.")
+@click.option("--spatial", required=True, type=click.Path(exists=True), help="counts.h5ad of the spatial side.")
+@click.option("--reference", "references", required=True, multiple=True, type=click.Path(exists=True))
+@click.option("--panel", "panel_path", required=True, type=click.Path(exists=True), help="panel.json")
+@click.option("--stage", required=True, type=click.Choice(["crossvalidate", "final"]))
+@click.option("--evaluation", type=click.Path(exists=True), help="evaluation.json, whose kappa `auto` takes.")
+@click.option("--preset", default="default", show_default=True)
+@click.option("--encoder", type=click.Choice(["panel", "separate"]))
+@click.option("--kappa", default="auto", show_default=True, help="crossvalidate: a list; final: auto or a number.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Members of the ensemble.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--n-latent", type=click.IntRange(min=1))
+@click.option("--n-hidden", type=click.IntRange(min=1))
+@click.option("--max-steps", type=click.IntRange(min=1))
+@click.option("--batch-size", type=click.IntRange(min=2))
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True))
+@click.option("--spatial-likelihood", type=click.Choice(["auto", "poisson", "nb", "zinb"]))
+@click.option("--reference-likelihood", type=click.Choice(["auto", "poisson", "nb", "zinb"]))
+@click.option("--accelerator", default="auto", type=click.Choice(["auto", "cpu", "gpu"]))
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1))
+@click.option("--checkpoint-dir", type=click.Path(file_okay=False), help="Where a killed training continues from.")
+def main(
+    sample, spatial, references, panel_path, stage, evaluation, preset, kappa, seed, accelerator, threads,
+    checkpoint_dir, **overrides,
+):  # fmt: skip
+    cli.set_threads(threads)
+    from spatialimpute import device, training
+    from spatialimpute.checkpoints import Checkpoints
+    from spatialimpute.imputation import CROSSVALIDATION_SAMPLES, held_out_predictions
+    from spatialimpute.io.counts import digest, read_counts
+    from spatialimpute.io.panel import read_panel
+    from spatialimpute.io.predictions import write_predictions
+    from spatialimpute.settings import as_dict, resolve_settings
+    from spatialimpute.training_data import TrainingData
+
+    for side in ("spatial_likelihood", "reference_likelihood"):
+        overrides[side] = either(overrides[side])
+    counts, panel = read_counts(spatial), read_panel(panel_path)
+    settings = resolve_settings(preset, technology=counts.info.get("technology"), **overrides)
+    if stage == "crossvalidate":
+        members = training.ensemble(settings, folds=list(panel.folds), kappas=parse_kappas(kappa))
+    else:
+        members = training.ensemble(settings, folds=[None], kappas=[final_kappa(kappa, evaluation)])
+    where = device.choose(accelerator, threads)
+    data = TrainingData([read_counts(path) for path in references], counts, panel, settings)
+
+    used = []
+
+    def checkpoint(group):
+        inputs = [digest(path) for path in (spatial, *references, panel_path)]
+        facts = [inputs, as_dict(settings), [asdict(member) for member in group], seed, cli.__version__, str(where)]
+        key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+        used.append(Checkpoints(checkpoint_dir, key))
+        return used[-1]
+
+    stacks = training.train(data, members, seed, where, checkpoint if checkpoint_dir else None)
+    training.save(stacks, "models", panel, settings)
+    if stage == "crossvalidate":
+        Path("predictions").mkdir(exist_ok=True)
+        for result in held_out_predictions(stacks, counts, panel, sample, CROSSVALIDATION_SAMPLES, seed, where):
+            write_predictions(f"predictions/gimvi.kappa{result.kappa:g}.seed{result.seed}.h5ad", result)
+    for kept in used:
+        kept.clear()
+
+
+if __name__ == "__main__":
+    cli.run(main)
