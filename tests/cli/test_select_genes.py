@@ -20,7 +20,11 @@ def write(path, genes, n, seed):
     X = np.random.default_rng(seed).poisson(1.0, (n, len(genes)))
     cells = np.array([f"c{i}" for i in range(n)])
     counts = Counts(
-        sp.csr_matrix(X, dtype=np.float32), np.array(genes), cells, pd.DataFrame(index=cells), info={"id": path.stem}
+        sp.csr_matrix(X, dtype=np.float32),
+        np.array(genes),
+        cells,
+        pd.DataFrame(index=cells),
+        info={"id": path.stem},
     )
     write_counts(path, counts)
 
@@ -34,7 +38,17 @@ def folder(tmp_path):
 
 
 def run(folder, *extra, spatial="spatial.in.h5ad"):
-    command = [sys.executable, SCRIPT, "--sample", "s1", "--spatial", spatial, "--reference", "reference.h5ad", *extra]
+    command = [
+        sys.executable,
+        SCRIPT,
+        "--sample",
+        "s1",
+        "--spatial",
+        spatial,
+        "--reference",
+        "reference.h5ad",
+        *extra,
+    ]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 

@@ -23,7 +23,11 @@ DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 def make_counts(X, genes, name="cells", **obs):
     cells = np.array([f"{name}{i}" for i in range(len(X))])
     return Counts(
-        sp.csr_matrix(X, dtype=np.float32), np.array(genes), cells, pd.DataFrame(obs, index=cells), info={"id": name}
+        sp.csr_matrix(X, dtype=np.float32),
+        np.array(genes),
+        cells,
+        pd.DataFrame(obs, index=cells),
+        info={"id": name},
     )
 
 

@@ -110,9 +110,7 @@ def test_variable_genes_with_batches_of_any_size(batches):
 
 def test_max_shared_genes_keeps_the_most_variable_of_the_reference():
     spatial = GENES[:10] + VARIABLE
-    panel, _ = select_genes(
-        "s", spatial, [make_reference()], max_shared_genes=4, min_shared_genes=4, cv_folds=2
-    )
+    panel, _ = select_genes("s", spatial, [make_reference()], max_shared_genes=4, min_shared_genes=4, cv_folds=2)
     assert panel.shared == VARIABLE
     assert set(GENES[:10]) <= set(panel.targets)
     with pytest.raises(InputError, match="below min_shared_genes"):
@@ -203,9 +201,7 @@ def test_real_pairs_have_the_published_overlap(pair, n_shared):
         pytest.skip(f"REAL DATA ABSENT: {DATA} not found, gene overlaps were not checked")
     spec = json.loads((DATA / "gene_folds.json").read_text())[pair]
     spatial, reference = (ad.read_h5ad(DATA / f"{spec[side]}.h5ad") for side in ("spatial", "reference"))
-    reference = Counts(
-        reference.X, reference.var_names.to_numpy(str), reference.obs_names.to_numpy(str), reference.obs
-    )
+    reference = Counts(reference.X, reference.var_names.to_numpy(str), reference.obs_names.to_numpy(str), reference.obs)
     panel, renamed = select_genes(pair, spatial.var_names.tolist(), [reference], gene_folds=spec["folds"])
     assert len(panel.shared) == n_shared
     assert panel.folds == {str(i): fold for i, fold in enumerate(spec["folds"])}

@@ -22,9 +22,7 @@ class Baseline(ABC):
     name: str
 
     @abstractmethod
-    def fit(
-        self, references: Sequence[Counts], spatial: sp.csr_matrix, genes_in_use: Sequence[str]
-    ) -> "Baseline":
+    def fit(self, references: Sequence[Counts], spatial: sp.csr_matrix, genes_in_use: Sequence[str]) -> "Baseline":
         """Learn from the references and from the spatial counts of the panel genes in use.
 
         Parameters

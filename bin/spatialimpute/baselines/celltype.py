@@ -27,9 +27,7 @@ class CellType(Baseline):
 
     name = "celltype"
 
-    def fit(
-        self, references: Sequence[Counts], spatial: sp.csr_matrix, genes_in_use: Sequence[str]
-    ) -> "CellType":
+    def fit(self, references: Sequence[Counts], spatial: sp.csr_matrix, genes_in_use: Sequence[str]) -> "CellType":
         self._pool = pool = ReferencePool(references, genes_in_use)
         labels = [label(reference).obs["celltype"] for reference in references]
         celltype = np.concatenate([part.astype(str).where(part.notna(), "") for part in labels])

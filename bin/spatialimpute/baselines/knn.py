@@ -68,9 +68,7 @@ class Neighbors:
     def of(self, spatial: sp.csr_matrix) -> np.ndarray:
         """Indices into the stacked references, int (n, k), nearest first."""
         chunks = [
-            self._search.kneighbors(
-                self._scale.transform(spatial[start : start + CHUNK]), return_distance=False
-            )
+            self._search.kneighbors(self._scale.transform(spatial[start : start + CHUNK]), return_distance=False)
             for start in range(0, spatial.shape[0], CHUNK)
         ]
         return np.concatenate(chunks) if chunks else np.empty((0, self._search.n_neighbors), dtype=np.int64)

@@ -14,9 +14,7 @@ class Total(Baseline):
 
     name = "total"
 
-    def fit(
-        self, references: Sequence[Counts], spatial: sp.csr_matrix, genes_in_use: Sequence[str]
-    ) -> "Total":
+    def fit(self, references: Sequence[Counts], spatial: sp.csr_matrix, genes_in_use: Sequence[str]) -> "Total":
         self._pool = ReferencePool(references, genes_in_use)
         return self
 
