@@ -19,9 +19,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--params", "params_path", type=EXISTING, required=True, help="Nextflow's params as JSON.")
 @click.option("--schema", type=EXISTING, required=True, help="nextflow_schema.json")
 @click.option("--sheet-schema", type=EXISTING, required=True, help="schema_input.json")
-@click.option(
-    "--base-dir", type=FOLDER, required=True, help="Folder that the sheet's relative paths start from."
-)
+@click.option("--base-dir", type=FOLDER, required=True, help="Folder that the sheet's relative paths start from.")
 @click.option("--launch-dir", type=FOLDER, help="Folder that relative paths in parameters start from.")
 @click.option("--out", type=click.Path(path_type=Path), default="samples.json", show_default=True)
 def main(sheet_path, params_path, schema, sheet_schema, base_dir, launch_dir, out):

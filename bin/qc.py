@@ -74,9 +74,7 @@ def main(
     write_counts("counts.h5ad", counts)
     Path("qc.json").write_text(json.dumps(summary, indent=1) + "\n")
     steps_table(summary).to_csv("qc.tsv", sep="\t", index=False)
-    kept = (
-        "{n_cells} of {n_cells_in} cells, {n_genes} of {n_genes_in} genes kept, raw counts from {counts_from}"
-    )
+    kept = "{n_cells} of {n_cells_in} cells, {n_genes} of {n_genes_in} genes kept, raw counts from {counts_from}"
     log.info("%s: %s, %d outliers", id_, kept.format(**summary), summary["n_outliers"])
     for step in summary["steps"]:
         log.info("%s: %s: %d %s (%s)", id_, step["step"], step["n"], step["axis"], step["reason"])

@@ -35,9 +35,7 @@ def check_param_files(params: dict, launch_dir: Path | None, samples: list[str])
 def _check_genes(value: str, path: Path, samples: list[str]) -> None:
     looks_like_file = "/" in value or path.suffix.lower() in (".txt", ".csv", ".tsv", ".json")
     if looks_like_file and not path.is_file():
-        raise InputError(
-            f"found '{value}', no such file; correct the path, or name genes separated by commas"
-        )
+        raise InputError(f"found '{value}', no such file; correct the path, or name genes separated by commas")
     if path.is_file():
         try:
             empty = not path.read_text(encoding="utf-8-sig").strip()
@@ -63,9 +61,7 @@ def _check_folds(value: str, path: Path, samples: list[str]) -> None:
         genes = [gene for fold in lists for gene in fold]
         repeated = next((gene for gene in genes if genes.count(gene) > 1), None)
         if repeated is not None:
-            raise InputError(
-                f"'{value}', sample '{sample}': gene '{repeated}' is in two folds; hold each out once"
-            )
+            raise InputError(f"'{value}', sample '{sample}': gene '{repeated}' is in two folds; hold each out once")
     if not set(folds) & set(samples):
         raise InputError(
             f"'{value}' names the samples {', '.join(sorted(folds))}, none of which is in the sheet "
@@ -77,9 +73,7 @@ def _is_list_of_gene_lists(lists) -> bool:
     return (
         isinstance(lists, list)
         and len(lists) > 1
-        and all(
-            isinstance(fold, list) and fold and all(isinstance(gene, str) for gene in fold) for fold in lists
-        )
+        and all(isinstance(fold, list) and fold and all(isinstance(gene, str) for gene in fold) for fold in lists)
     )
 
 

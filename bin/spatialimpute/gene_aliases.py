@@ -24,15 +24,13 @@ def read_aliases(path: str | Path) -> dict[str, str]:
         fields = [field.strip() for field in line.split("\t")]
         if len(fields) != 2 or not all(fields):
             raise InputError(
-                f"{path}: line {number}: found {line!r}, "
-                "expected an alias, a tab and a symbol; write one pair per line"
+                f"{path}: line {number}: found {line!r}, expected an alias, a tab and a symbol; write one pair per line"
             )
         alias, symbol = fields
         if number == 1 and alias.casefold() in ("alias", "from", "old"):
             continue
         if aliases.setdefault(alias, symbol) != symbol:
             raise InputError(
-                f"{path}: line {number}: alias {alias!r} stands for {aliases[alias]!r} and {symbol!r}; "
-                "keep one of them"
+                f"{path}: line {number}: alias {alias!r} stands for {aliases[alias]!r} and {symbol!r}; keep one of them"
             )
     return aliases

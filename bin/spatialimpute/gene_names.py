@@ -76,9 +76,7 @@ def control_probes(names: Sequence[str], feature_types: Sequence[str] | None = N
     """Boolean mask of the features that are control probes, by name or by their type in a 10x file."""
     mask = np.fromiter((CONTROL_PROBE.match(name) is not None for name in names), bool, len(names))
     if feature_types is not None:
-        mask |= np.fromiter(
-            (_CONTROL_TYPE.search(str(kind)) is not None for kind in feature_types), bool, len(names)
-        )
+        mask |= np.fromiter((_CONTROL_TYPE.search(str(kind)) is not None for kind in feature_types), bool, len(names))
     return mask
 
 

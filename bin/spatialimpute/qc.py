@@ -18,9 +18,7 @@ CELLTYPE_COLUMNS = (
     "cell_type", "celltype", "cell_types", "celltypes", "cell_type_name", "cell_label", "cell_class",
     "subclass", "str_labels", "annotation", "clustername", "cluster_name", "clusters",
 )  # fmt: skip
-MISSING_LABELS = frozenset(
-    ("", "na", "n/a", "nan", "none", "null", "<na>", "unassigned", "unlabeled", "unlabelled")
-)
+MISSING_LABELS = frozenset(("", "na", "n/a", "nan", "none", "null", "<na>", "unassigned", "unlabeled", "unlabelled"))
 
 N_EXAMPLES = 5
 
@@ -98,9 +96,7 @@ def clean_counts(
     _refuse_transposed(raw.obs_names, var.index, source)
     x, genes, gene_ids, control_rate = _clean_genes(x, var, aliases or {}, account, source)
     if not x.nnz:
-        raise InputError(
-            f"{source}: every count belongs to a control probe, the genes are all zero; check the export"
-        )
+        raise InputError(f"{source}: every count belongs to a control probe, the genes are all zero; check the export")
     coords = _coordinates(raw, source) if role == "spatial" else None
     obs = pd.DataFrame(index=pd.RangeIndex(n_cells_in))
     obs["dataset"] = pd.Categorical([id] * n_cells_in)
@@ -155,9 +151,7 @@ def _clean_genes(x, var, aliases, account, source):
     names, ids = gene_names.canonical_names(var)
     types = var["feature_types"].astype(str).to_numpy() if "feature_types" in var else None
     controls = gene_names.control_probes(names, types)
-    account.add(
-        "control probes", "genes", "control probes, blank codes and spike-ins are no genes", names[controls]
-    )
+    account.add("control probes", "genes", "control probes, blank codes and spike-ins are no genes", names[controls])
     total = float(x.sum(dtype=np.float64))
     rate = float(x[:, controls].sum(dtype=np.float64)) / total if controls.any() else None
     other = np.zeros(len(names), bool)
@@ -168,9 +162,7 @@ def _clean_genes(x, var, aliases, account, source):
     account.add("genes without a name", "genes", "no name to match", np.flatnonzero(nameless) + 1)
     keep = ~(controls | other | nameless)
     if not keep.any():
-        raise InputError(
-            f"{source}: no gene is left of {len(names)} features; the file seems to hold controls only"
-        )
+        raise InputError(f"{source}: no gene is left of {len(names)} features; the file seems to hold controls only")
     if not keep.all():
         x, names, ids = x[:, keep], names[keep], None if ids is None else ids[keep]
     renamed = np.array([aliases.get(name, name) for name in names], dtype=str)
@@ -229,9 +221,7 @@ def _unique_cells(names: pd.Index, account: _Account) -> np.ndarray:
 
 def _batch(obs: pd.DataFrame, key: str, source: str) -> pd.Categorical:
     if key not in obs:
-        raise InputError(
-            f"{source}: no column {key!r} for the batch; columns are {', '.join(map(str, obs.columns))}"
-        )
+        raise InputError(f"{source}: no column {key!r} for the batch; columns are {', '.join(map(str, obs.columns))}")
     if obs[key].isna().any():
         cell = obs.index[obs[key].isna()][0]
         raise InputError(f"{source}: cell {str(cell)!r} has no {key!r}; give every cell its batch")
@@ -247,9 +237,7 @@ def _as_labels(values: pd.Series) -> np.ndarray:
 
 def _cell_types(obs: pd.DataFrame, key: str | None, account: _Account) -> pd.Categorical | None:
     if key and key not in obs:
-        account.warnings.append(
-            f"no column {key!r} for the cell types; a column of a usual name is taken if there is"
-        )
+        account.warnings.append(f"no column {key!r} for the cell types; a column of a usual name is taken if there is")
         key = None
     key = key or match_names(obs.columns, CELLTYPE_COLUMNS)
     if key is None:
@@ -283,16 +271,12 @@ def _clean_cells(counts: Counts, thresholds: Thresholds, account: _Account, sour
     counts = counts.take(np.flatnonzero(~duplicate))
 
     counts.obs = counts.obs.reset_index(drop=True)
-    counts.obs.insert(
-        0, "n_counts", np.asarray(counts.X.sum(axis=1, dtype=np.float64)).ravel().astype(np.int64)
-    )
+    counts.obs.insert(0, "n_counts", np.asarray(counts.X.sum(axis=1, dtype=np.float64)).ravel().astype(np.int64))
     counts.obs.insert(1, "n_genes", np.diff(counts.X.indptr).astype(np.int32))
     few = (counts.obs["n_counts"] < thresholds.min_counts).to_numpy()
     account.add("few counts", "cells", f"fewer than {thresholds.min_counts} counts", counts.cells[few])
     sparse = (counts.obs["n_genes"] < thresholds.min_genes).to_numpy() & ~few
-    account.add(
-        "few genes", "cells", f"fewer than {thresholds.min_genes} genes detected", counts.cells[sparse]
-    )
+    account.add("few genes", "cells", f"fewer than {thresholds.min_genes} genes detected", counts.cells[sparse])
     counts = counts.take(np.flatnonzero(~(few | sparse)))
     if len(counts.cells) < 2 or len(counts.genes) < 2:
         raise InputError(
