@@ -14,9 +14,7 @@ FILE = click.Path(exists=True, path_type=Path)
 @click.command(help=__doc__)
 @click.option("--sample", required=True, help="The sample's name, as in the sheet.")
 @click.option("--spatial", required=True, type=FILE, help="counts.h5ad of the spatial side.")
-@click.option(
-    "--reference", "references", required=True, multiple=True, type=FILE, help="counts.h5ad; repeatable."
-)
+@click.option("--reference", "references", required=True, multiple=True, type=FILE, help="counts.h5ad; repeatable.")
 @click.option("--panel", required=True, type=FILE, help="panel.json")
 @click.option("--qc", multiple=True, type=FILE, help="qc.json of each dataset; repeatable.")
 @click.option("--models", multiple=True, type=FILE, help="Folder with history.tsv; repeatable.")

@@ -1,6 +1,7 @@
 """bin/report.py and MultiQC on made-up results: what a user sees of every kind of run."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,6 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import yaml
-
 from spatialimpute.io.counts import Counts, write_counts
 from spatialimpute.io.panel import Panel, write_panel
 from spatialimpute.io.predictions import Predictions, write_predictions
@@ -31,6 +31,7 @@ def write_results(
     kappas: tuple[float, ...] = (0.0, 1.0, 5.0),
     folds: int = 3,
     celltypes: bool = True,
+    latent: bool = True,
     headline: str = "good",
     genes: list[str] | None = None,
     seed: int = 0,
@@ -78,11 +79,12 @@ def write_results(
         write_counts(folder / f"{role}.h5ad", Counts(matrix, np.array(names), cells, obs, coords, info))
         qc = {
             "schema_version": "1", "id": name, "role": role, "technology": "merfish", "source": f"{name}.h5ad",
-            "source_digest": "", "counts_from": "X", "n_cells_in": len(x) + 12, "n_cells": len(x), "n_genes_in": len(names) + 5,
-            "n_genes": len(names), "control_probe_rate": 0.0123 if role == "spatial" else None, "n_outliers": 3,
-            "coordinate_unit": "µm" if role == "spatial" else None,
+            "source_digest": "", "counts_from": "X", "n_cells_in": len(x) + 12, "n_cells": len(x),
+            "n_genes_in": len(names) + 5, "n_genes": len(names),
+            "control_probe_rate": 0.0123 if role == "spatial" else None, "n_outliers": 3,
+            "coordinate_unit": "micrometer" if role == "spatial" else None,
             "steps": [
-                {"step": "duplicate cells", "axis": "cells", "n": 12, "reason": "identical counts and coordinates", "examples": ["c1", "c2"]},
+                {"step": "duplicate cells", "axis": "cells", "n": 12, "reason": "identical", "examples": ["c1", "c2"]},
                 {"step": "control probes", "axis": "genes", "n": 5, "reason": "not genes", "examples": ["Blank-1"]},
             ],
             "warnings": ["3 cells lie more than 5 MADs from the median; kept"] if role == "spatial" else [],
@@ -105,7 +107,8 @@ def write_results(
     (folder / "models").mkdir(exist_ok=True)
     write_history(folder / "models/history.tsv", history, rng)
     args += ["--models", f"{folder}/models"]
-    write_latent(folder, args, sample, spatial_type, reference_type, types if celltypes else None, rng)
+    if latent:
+        write_latent(folder, args, sample, spatial_type, reference_type, types if celltypes else None, rng)
     imputed = ad.AnnData(
         np.ones((n_spatial, 2), np.float32), obs=pd.DataFrame({"supported": rng.random(n_spatial) < 0.93})
     )
@@ -122,13 +125,9 @@ def write_results(
     table["moran_i"] = rng.uniform(0, 1, len(genes))
     if folds:
         (folder / "models_cv").mkdir(exist_ok=True)
-        write_history(
-            folder / "models_cv/history.tsv", [(f, k, 0) for f in range(folds) for k in kappas], rng
-        )
+        write_history(folder / "models_cv/history.tsv", [(f, k, 0) for f in range(folds) for k in kappas], rng)
         args += ["--models", f"{folder}/models_cv"]
-        write_crossvalidation(
-            folder, args, sample, shared, members, rate[:, :n_panel], kappas, headline, table, rng
-        )
+        write_crossvalidation(folder, args, sample, shared, members, rate[:, :n_panel], kappas, headline, table, rng)
     table.to_csv(folder / "genes.tsv", sep="\t", index=False)
     return [*args, "--genes-table", f"{folder}/genes.tsv"]
 
@@ -181,8 +180,9 @@ def write_crossvalidation(folder, args, sample, shared, members, rate, kappas, h
             partial = 0.0 if loss is None else q - loss + rng.normal(0, 0.02)
             rows.append({
                 "sample": sample, "method": method, "kappa": kappa, "seed": 0 if kappa is not None else None,
-                "fold": fold_of[gene], "gene": gene, "n_cells": len(rate), "detected": 10, "spearman": 0.2 + 0.6 * partial,
-                "spearman_fraction": partial * 0.8, "spearman_partial": partial, "pearson": 0.1, "rmse_z": 1.0, "ssim": 0.1, "jsd": 0.3,
+                "fold": fold_of[gene], "gene": gene, "n_cells": len(rate), "detected": 10,
+                "spearman": 0.2 + 0.6 * partial, "spearman_fraction": partial * 0.8, "spearman_partial": partial,
+                "pearson": 0.1, "rmse_z": 1.0, "ssim": 0.1, "jsd": 0.3,
             })  # fmt: skip
     scores = pd.DataFrame(rows)
     scores.to_csv(folder / "scores.tsv", sep="\t", index=False)
@@ -207,9 +207,7 @@ def write_crossvalidation(folder, args, sample, shared, members, rate, kappas, h
     )
     table["verdict"] = np.where(verdict == "", table["verdict"], verdict)
     scored = table["score"].notna()
-    table.loc[scored, "reason"] = [
-        f"partial score {s:.2f} in cross-validation" for s in table.loc[scored, "score"]
-    ]
+    table.loc[scored, "reason"] = [f"partial score {s:.2f} in cross-validation" for s in table.loc[scored, "score"]]
     for option, name in (
         ("scores", "scores.tsv"),
         ("evaluation", "evaluation.json"),
@@ -226,17 +224,134 @@ def run_report(args: list[str], cwd: Path) -> subprocess.CompletedProcess:
 
 def run_multiqc(folder: Path) -> str:
     """MultiQC as the pipeline runs it; returns the report's HTML."""
-    (folder / "params_mqc.tsv").write_text(
-        '# id: params\nParameter\tValue\ncv_folds\t"5"\nlearning_rate\t"0.003"\n'
-    )
-    (folder / "software_mqc_versions.yml").write_text(
-        yaml.safe_dump({"TRAIN": {"python": "3.11", "torch": "2.0"}})
-    )
+    (folder / "params_mqc.tsv").write_text('# id: params\nParameter\tValue\ncv_folds\t"5"\nlearning_rate\t"0.003"\n')
+    (folder / "software_mqc_versions.yml").write_text(yaml.safe_dump({"TRAIN": {"python": "3.11", "torch": "2.0"}}))
     command = [
         sys.executable, "-m", "multiqc", "--strict", "--force", "--config", str(ROOT / "assets/multiqc_config.yml"),
-        "--outdir", str(folder / "out"), str(folder), str(ROOT / "assets/multiqc"),
+        "--filename", "multiqc_report.html", "--outdir", str(folder / "out"), str(folder), str(ROOT / "assets/multiqc"),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "rror" not in done.stderr and "arning" not in done.stderr, done.stderr
-    return (folder / "out/Gene-imputation-report_multiqc_report.html").read_text()
+    assert "ERROR" not in done.stderr and "WARN" not in done.stderr, done.stderr
+    return (folder / "out/multiqc_report.html").read_text()
+
+
+def sections(folder: Path, sample: str) -> dict[str, dict]:
+    """Contents of the sample's `_mqc` files by section."""
+    return {
+        path.name.removeprefix(f"{sample}.").removesuffix("_mqc.json"): json.loads(path.read_text())
+        for path in folder.glob("*_mqc.json")
+    }
+
+
+@pytest.fixture(scope="module")
+def several_samples(tmp_path_factory) -> tuple[Path, str]:
+    """Four kinds of run in one report: a κ grid, one κ without cell types, no cross-validation, hostile names."""
+    base = tmp_path_factory.mktemp("report")
+    hostile = [HOSTILE, "<img src=x onerror=alert(2)>", "a\"b'c", "x & y", *[f"Gene{i}" for i in range(56)]]
+    kinds = {
+        "cortex_A": {},
+        "liver.B": {"kappas": (0.0,), "celltypes": False, "headline": "do not use"},
+        "blind": {"folds": 0, "latent": False},
+        "hostile": {"genes": hostile, "latent": False},
+    }
+    for seed, (sample, options) in enumerate(kinds.items()):
+        args = write_results(base / f"in_{sample}", sample, seed=seed, **options)
+        if sample == "hostile":
+            plant(base / "in_hostile/spatial.qc.json", "warnings", [HOSTILE])
+            plant(base / "in_hostile/evaluation.json", "headline_reason", HOSTILE)
+        done = run_report(args, base / "mqc" / sample)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr and "arning" not in done.stderr, done.stderr
+        (base / f"in_{sample}/args.json").write_text(json.dumps(args))
+    return base / "mqc", run_multiqc(base / "mqc")
+
+
+def plant(path: Path, key: str, value) -> None:
+    """Replace an entry of a JSON file."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+
+
+def test_a_sample_writes_every_section_and_figure(several_samples):
+    folder = several_samples[0] / "cortex_A"
+    assert set(sections(folder, "cortex_A")) == {
+        "summary", "headline", "gene_verdicts", "methods_table", "scores", "best_and_worst", "gene_table", "maps",
+        "latent", "qc_kept", "qc_dropped", "qc_n_counts", "qc_n_genes", "overlap", "overlap_table", "training", "kappa",
+    }  # fmt: skip
+    assert {path.name for path in (folder / "figures").iterdir()} == {"maps.png", "latent_umap.png"}
+
+
+def test_general_statistics_put_the_scores_beside_each_other(several_samples):
+    folder, _ = several_samples
+    found = sections(folder / "cortex_A", "cortex_A")["summary"]
+    row = found["data"]["cortex_A"]
+    assert row["headline"] == "good" and row["cells"] == 400 and row["shared"] == 20 and row["kappa"] == 0
+    assert row["pass"] + row["warn"] + row["fail"] == 20
+    order = sorted(found["headers"], key=lambda key: found["headers"][key]["placement"])
+    assert order[order.index("partial") :][:3] == ["partial", "raw", "total"]
+    evaluation = json.loads((folder.parent / "in_cortex_A/evaluation.json").read_text())["methods"]
+    assert row["partial"] == pytest.approx(evaluation["spatialimpute"]["spearman_partial_median"], abs=1e-4)
+    assert row["total"] == pytest.approx(evaluation["total"]["spearman_median"], abs=1e-4)
+
+
+def test_score_boxes_hold_every_method_and_gene(several_samples):
+    partial, raw, _ = sections(several_samples[0] / "cortex_A", "cortex_A")["scores"]["data"]
+    assert list(raw)[0] == "spatialimpute (chosen prediction)" and list(raw)[-1] == "panel total alone"
+    assert {"gimVI members, κ = 0", "gimVI members, κ = 5", "kNN", "cell-type mean"} < set(raw)
+    assert all(len(values) == 20 for values in raw.values())
+    assert "panel total alone" not in partial
+
+
+def test_without_cross_validation_scores_are_absent_and_a_line_says_why(several_samples):
+    found = sections(several_samples[0] / "blind", "blind")
+    absent = {"scores", "methods_table", "best_and_worst", "gene_verdicts", "maps", "kappa"}
+    assert not absent & set(found)
+    assert "cv_folds 0" in found["headline"]["data"]["blind"]["reason"]
+    assert found["summary"]["data"]["blind"]["headline"] == "not assessed"
+    assert "pass" not in found["summary"]["data"]["blind"]
+    assert found["training"]["data"], "the final models' training is still shown"
+
+
+def test_one_kappa_has_no_curve(several_samples):
+    found = sections(several_samples[0] / "liver.B", "liver.B")
+    assert "kappa" not in found
+    assert found["training"]["pconfig"]["data_labels"] == [{"name": "held-out ELBO", "ylab": "ELBO per held-out cell"}]
+
+
+def test_report_has_all_samples_in_the_order_of_the_config(several_samples):
+    _, html = several_samples
+    for sample in ("cortex_A", "liver.B", "blind"):
+        assert sample in html
+    headings = ["Verdict", "How to read this report", "Accuracy on held-out genes", "Genes", "Spatial maps",
+                "Latent space", "Quality control", "Gene overlap", "Training", "Methods", "Parameters"]  # fmt: skip
+    places = [html.index(f">{heading}</h2>") for heading in headings]
+    assert places == sorted(places)
+    for text in ("do not use", "1905.02269", "learning_rate", "0.003", "torch"):
+        assert text in html
+
+
+def test_report_loads_nothing_from_the_network(several_samples):
+    _, html = several_samples
+    assert not re.findall(r'<script[^>]+src="|<link[^>]+href="https?:', html)
+
+
+def test_names_from_the_data_cannot_run_in_the_report(several_samples):
+    _, html = several_samples
+    assert HOSTILE not in html and "<img src=x" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+
+
+def test_same_seed_same_bytes(several_samples, tmp_path):
+    folder, _ = several_samples
+    args = json.loads((folder.parent / "in_cortex_A/args.json").read_text())
+    assert run_report(args, tmp_path).returncode == 0
+    for path in (path for path in (folder / "cortex_A").rglob("*") if path.is_file()):
+        assert path.read_bytes() == (tmp_path / path.relative_to(folder / "cortex_A")).read_bytes(), path.name
+
+
+def test_wrong_file_is_an_input_error(tmp_path):
+    args = write_results(tmp_path / "in", n_spatial=100, n_reference=100)
+    (tmp_path / "in/genes.tsv").write_text("gene\tverdict\nGene0\tpass\n")
+    done = run_report(args, tmp_path / "out")
+    assert done.returncode == 65
+    assert "genes.tsv" in done.stderr and "missing measured" in done.stderr and "Traceback" not in done.stderr

@@ -27,7 +27,7 @@ SCORES = {
     "spearman_fraction": "Spearman of fractions",
 }
 NO_CROSS_VALIDATION = (
-    "No cross-validation was run (cv_folds 0): no gene has a score, so nothing is known of its worth."
+    "No cross-validation was run (cv_folds 0): no gene has a score, so how good the imputation is remains unknown."
 )
 
 
@@ -36,6 +36,11 @@ def method_name(method: str, kappa: float | None = None) -> str:
     if method == "gimvi":
         return "gimVI" if kappa is None or pd.isna(kappa) else f"gimVI members, κ = {kappa:g}"
     return METHOD_NAMES.get(method, method)
+
+
+def method_order(method: str) -> tuple:
+    """Sort key: the chosen prediction, gimVI, baselines by name, and the panel total, the mark to beat, last."""
+    return method != CHOSEN, method != "gimvi", method == "total", method
 
 
 def headline(sample: Sample) -> tuple[str, str]:
@@ -71,9 +76,7 @@ def write_general_statistics(writer: SectionWriter, sample: Sample, supported: f
         "raw": number(own.get("spearman_median")),
         "total": number(total.get("spearman_median")),
         "supported": None if supported is None else number(100 * supported),
-        **(
-            {verdict: genes.get(verdict) for verdict in ("pass", "warn", "fail")} if sample.evaluation else {}
-        ),
+        **({verdict: genes.get(verdict) for verdict in ("pass", "warn", "fail")} if sample.evaluation else {}),
     }
     score = {"format": "{:,.3f}", "min": 0, "max": 0.6, "scale": "Blues"}
     count = {"format": "{:,d}", "scale": False}
@@ -142,8 +145,8 @@ def write_verdict(writer: SectionWriter, sample: Sample) -> None:
         headers={
             "headline": {"title": "Headline", "description": "", **colored(HEADLINE_COLORS)},
             "interval": {
-                "title": "Partial score, interval",
-                "description": "Bootstrap interval over genes of the partial score",
+                "title": "Mean partial, 95% interval",
+                "description": "Bootstrap interval over genes of the mean partial score",
                 "scale": False,
             },
             "reason": {"title": "Reason", "description": "", "scale": False},
@@ -157,42 +160,39 @@ def write_verdict(writer: SectionWriter, sample: Sample) -> None:
             "gene_verdicts", "bargraph", {escape(sample.name): scored}, parent="verdict", name="Genes by verdict",
             description="Genes whose prediction could be compared with a measurement, by their verdict.",
             categories={verdict: {"name": verdict, "color": VERDICT_COLORS[verdict]} for verdict in scored},
-            pconfig={"title": "Verdict: cross-validated genes", "ylab": "genes", "cpswitch_c_active": False},
+            pconfig={"title": "Verdict: cross-validated genes", "ylab": "genes", "cpswitch_c_active": True},
         )  # fmt: skip
 
 
 def write_accuracy(writer: SectionWriter, sample: Sample) -> None:
     """Medians of every method, and each method's distribution over genes."""
     rows = {}
-    for method, found in (sample.evaluation.get("methods") or {}).items():
-        row = {"sample": escape(sample.name), "method": escape(method_name(method))}
-        row |= {score: number(found.get(f"{score}_median")) for score in SCORES}
-        rows[f"{escape(sample.name)}: {escape(method)}"] = without_missing(
-            row | {"genes": found.get("n_genes")}
-        )
+    methods = sample.evaluation.get("methods") or {}
+    for method in sorted(methods, key=method_order):
+        row = {score: number(methods[method].get(f"{score}_median")) for score in SCORES}
+        key = escape(f"{sample.name}: {method_name(method)}")
+        rows[key] = without_missing(row | {"genes": methods[method].get("n_genes")})
     score = {"format": "{:,.3f}", "scale": "Blues", "min": 0, "max": 0.6}
     writer.write(
         "methods_table", "table", rows, parent="accuracy", name="All methods, median over genes",
         description="The same held-out genes, and the same treatment of library size, for every method.",
         headers={
-            "sample": {"title": "Sample", "description": "", "scale": False},
-            "method": {"title": "Method", "description": "", "scale": False},
             **{key: {"title": name, "description": f"Median {name}", **score} for key, name in SCORES.items()},
             "genes": {"title": "Genes", "description": "Genes scored", "format": "{:,d}", "scale": False},
         },
         pconfig={
-            "title": "Accuracy: methods", "col1_header": "Row", "no_violin": True, "sort_rows": False,
+            "title": "Accuracy: methods", "col1_header": "Sample and method", "no_violin": True, "sort_rows": False,
         },
     )  # fmt: skip
     boxes = [score_boxes(sample.scores, score) for score in SCORES]
     writer.write(
         "scores", "box", boxes, parent="accuracy", name=f"Scores per gene: {sample.name}", shared=False,
-        description="Each dot is a held-out gene; the buttons switch between the three scores. "
+        description="Median and quartiles over held-out genes, outliers as dots; buttons switch between the scores. "
         "The panel total alone has no partial score: given itself, it adds nothing.",
         pconfig={
             "title": f"Accuracy per gene: {escape(sample.name)}",
             "sort_samples": False,
-            "boxpoints": "all",
+            "boxpoints": "outliers",
             "xlab": SCORES["spearman_partial"],
             "data_labels": [{"name": name, "ylab": name, "xlab": name} for name in SCORES.values()],
         },
@@ -201,14 +201,12 @@ def write_accuracy(writer: SectionWriter, sample: Sample) -> None:
 
 def score_boxes(scores: pd.DataFrame, score: str) -> dict[str, list[float]]:
     """Scores per method for a box plot, the chosen prediction first; members of one κ are averaged per gene."""
-    per_gene = (
-        scores.groupby(["method", "kappa", "gene"], dropna=False, sort=True)[score].mean().reset_index()
-    )
+    per_gene = scores.groupby(["method", "kappa", "gene"], dropna=False, sort=True)[score].mean().reset_index()
     found = {}
     for (method, kappa), group in per_gene.groupby(["method", "kappa"], dropna=False):
         if method == "total" and score == "spearman_partial":
             continue
         values = [value for value in map(number, group[score]) if value is not None]
         if values:
-            found[(method != CHOSEN, method != "gimvi", method, method_name(method, kappa))] = values
+            found[(*method_order(method), method_name(method, kappa))] = values
     return {escape(key[-1]): found[key] for key in sorted(found)}

@@ -16,7 +16,7 @@ from spatialimpute.report.inputs import Sample
 
 #: Rows of the gene table: beyond it, genes.tsv is the place to look.
 MAX_GENES = 300
-MAX_BEST_AND_WORST = 10
+MAX_BEST_AND_WORST = 7
 
 GENE_HEADERS = {
     "verdict": {"title": "Verdict", "description": "", **colored(VERDICT_COLORS)},
@@ -41,7 +41,7 @@ GENE_HEADERS = {
         "suffix": "%", "scale": False,
     },
     "moran_i": {
-        "title": "Moran's I", "description": "Spatial autocorrelation of the prediction", "format": "{:,.2f}",
+        "title": "Moran's I", "description": "Spatial autocorrelation of the measured counts", "format": "{:,.2f}",
         "scale": False,
     },
     "reason": {"title": "Reason", "description": "", "scale": False},

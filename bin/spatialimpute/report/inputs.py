@@ -66,9 +66,7 @@ def read_table(path: str | Path, columns: set[str]) -> pd.DataFrame:
     table = pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""])
     missing = sorted(columns - set(table.columns))
     if missing:
-        raise InputError(
-            f"{path}: expected columns {', '.join(sorted(columns))}; missing {', '.join(missing)}"
-        )
+        raise InputError(f"{path}: expected columns {', '.join(sorted(columns))}; missing {', '.join(missing)}")
     return table
 
 

@@ -134,9 +134,7 @@ def color_cycle(n: int) -> list:
 
 def legend(axis, entries: list[tuple[str, object]]) -> None:
     """A legend beside the axes."""
-    handles = [
-        plt.Line2D([], [], marker="o", linestyle="", color=color, markersize=7) for _, color in entries
-    ]
+    handles = [plt.Line2D([], [], marker="o", linestyle="", color=color, markersize=7) for _, color in entries]
     names = [name if len(name) <= 34 else name[:33] + "…" for name, _ in entries]
     axis.legend(
         handles, names, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9,

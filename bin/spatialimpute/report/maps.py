@@ -23,6 +23,13 @@ PIXELS = 400
 #: Inches of the longer side of one map, and the most of its shorter side.
 PANEL_WIDTH, PANEL_HEIGHT = 4.0, 4.0
 
+#: What the scale bar calls the units that QC finds.
+UNITS = {unit: "µm" for unit in ("micrometer", "micron", "microns", "um", "µm")} | {
+    "pixel": "px",
+    "px": "px",
+    "mm": "mm",
+}
+
 
 def scale_bar_length(extent: float) -> float:
     """The longest of 1, 2, 5 × 10^k that is at most a quarter of the extent."""
@@ -148,11 +155,9 @@ def draw_maps(sample: Sample, genes: list[str], labels: list[str], path: Path) -
         note += " Each pixel is the mean of its cells, in every column alike."
     else:
         images, extent = local_means(coords, values).T, None
-        note += (
-            f" Each dot is the mean of a cell and its {NEIGHBORS - 1} nearest cells, in every column alike."
-        )
+        note += f" Each dot is the mean of a cell and its {NEIGHBORS - 1} nearest cells, in every column alike."
     images = images.reshape(len(columns), len(genes), *images.shape[1:])
-    unit = (sample.qc[0].get("coordinate_unit") if sample.qc else None) or "coordinate units"
+    unit = UNITS.get(sample.spatial.info.get("coordinate_unit", "unknown"), "units of the coordinates")
 
     width, height = np.ptp(coords, axis=0)
     panel_height = min(PANEL_HEIGHT, max(1.1, PANEL_WIDTH * height / (width or 1.0)))
@@ -183,15 +188,15 @@ def draw_maps(sample: Sample, genes: list[str], labels: list[str], path: Path) -
             axis.set(aspect="equal", xticks=[], yticks=[], facecolor="white")
             axis.spines[:].set_visible(False)
             if i == 0:
-                axis.set_title(titles[j], fontsize=13)
+                axis.set_title(titles[j], fontsize=15)
             if j == 0:
-                axis.set_ylabel(label, fontsize=11)
+                axis.set_ylabel(label, fontsize=13)
                 add_scale_bar(axis, width, unit)
             bar = figure.colorbar(drawn, ax=axis, fraction=0.04, pad=0.015, extend="max")
-            bar.ax.tick_params(labelsize=9)
+            bar.ax.tick_params(labelsize=11)
             bar.locator = matplotlib.ticker.MaxNLocator(4)
             bar.update_ticks()
-    figure.supxlabel("color: counts per cell, from 0 to the 99th percentile", fontsize=10, color="#555555")
+    figure.supxlabel("color: counts per cell, from 0 to the 99th percentile", fontsize=12, color="#555555")
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return note.strip()
@@ -202,7 +207,7 @@ def add_scale_bar(axis, extent: float, unit: str) -> None:
     length = scale_bar_length(extent or 1.0)
     bar = AnchoredSizeBar(
         axis.transData, length, f"{length:g} {unit}", "upper left", frameon=False, pad=0, borderpad=0, sep=3,
-        size_vertical=extent / 200, fontproperties=matplotlib.font_manager.FontProperties(size=9),
+        size_vertical=extent / 200, fontproperties=matplotlib.font_manager.FontProperties(size=11),
         bbox_to_anchor=(0, 0), bbox_transform=axis.transAxes,
     )  # fmt: skip
     axis.add_artist(bar)

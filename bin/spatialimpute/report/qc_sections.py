@@ -66,50 +66,43 @@ def write_dropped(writer: SectionWriter, named: list[tuple[str, dict]]) -> None:
             steps = [{"step": "nothing dropped", "reason": ""}]
         for i, step in enumerate(steps, 1):
             row = {
-                "dataset": escape(name),
-                "step": escape(step["step"]),
                 "n": step.get("n"),
                 "axis": escape(step.get("axis", "")),
                 "reason": escape(step.get("reason") or ""),
                 "examples": escape(", ".join(map(str, step.get("examples") or []))),
             }
-            rows[f"{escape(name)}: {i}"] = without_missing(row)
+            key = f"{name}: {step['step']}"
+            key = escape(key if key not in rows else f"{key} ({i})")
+            rows[key] = without_missing(row)
     writer.write(
         "qc_dropped", "table", rows, parent="qc", name="Dropped or changed, and why",
         headers={
-            "dataset": {"title": "Dataset", "description": "", **TEXT},
-            "step": {"title": "Step", "description": "", **TEXT},
             "n": {"title": "Number", "description": "", **COUNT},
             "axis": {"title": "Of", "description": "", **TEXT},
             "reason": {"title": "Reason", "description": "", **TEXT},
             "examples": {"title": "For example", "description": "", **TEXT},
         },
         pconfig={
-            "title": "QC: dropped or changed", "col1_header": "Row", "no_violin": True, "sort_rows": False,
+            "title": "QC: dropped or changed", "col1_header": "Dataset and step", "no_violin": True, "sort_rows": False,
         },
     )  # fmt: skip
 
 
 def write_distributions(writer: SectionWriter, sample: Sample) -> None:
-    """Counts and genes per cell of every dataset, smoothed."""
+    """Counts and genes per cell of every dataset; percentiles stand for the cells, however many they are."""
     for column, name, what in (
-        ("n_counts", "Counts per cell", "counts of a cell"),
-        ("n_genes", "Genes per cell", "genes detected in a cell"),
+        ("n_counts", "Counts per cell", "counts per cell"),
+        ("n_genes", "Genes per cell", "genes detected per cell"),
     ):
-        lines = {
-            escape(dataset): curve
+        boxes = {
+            escape(dataset): np.percentile(counts.obs[column], np.arange(1, 100)).round(1).tolist()
             for dataset, counts in sample.datasets
-            if (curve := density(np.asarray(counts.obs[column])))
         }
-        if lines:
-            writer.write(
-                f"qc_{column}", "linegraph", lines, parent="qc", name=name,
-                description="Smoothed distribution over the cells kept, on a logarithmic axis.",
-                pconfig={
-                    "title": f"QC: {name.lower()}", "xlab": what, "ylab": "cells per tenth of a decade",
-                    "ysuffix": "%", "xlog": True, "ymin": 0,
-                },
-            )  # fmt: skip
+        writer.write(
+            f"qc_{column}", "box", boxes, parent="qc", name=name,
+            description="Cells kept: median and quartiles; whiskers reach from the 1st to the 99th percentile.",
+            pconfig={"title": f"QC: {name.lower()}", "xlab": what, "ylab": what, "boxpoints": False, "xlog": True},
+        )  # fmt: skip
 
 
 def write_overlap(writer: SectionWriter, sample: Sample) -> None:
@@ -148,16 +141,3 @@ def write_overlap(writer: SectionWriter, sample: Sample) -> None:
         },
         pconfig={"title": "Gene overlap: in numbers", "col1_header": "Sample", "no_violin": True},
     )  # fmt: skip
-
-
-def density(values: np.ndarray) -> list[list[float]]:
-    """Smoothed distribution of positive numbers: pairs of number and per cent of cells per tenth of a decade."""
-    from scipy.stats import gaussian_kde
-
-    logs = np.log10(values[values > 0].astype(np.float64))
-    if len(logs) > 5_000:
-        logs = np.random.default_rng(0).choice(logs, 5_000, replace=False)
-    if len(logs) < 2 or np.ptp(logs) == 0:
-        return []
-    grid = np.linspace(logs.min(), logs.max(), 60)
-    return [[number(10**x), number(10 * y)] for x, y in zip(grid, gaussian_kde(logs)(grid), strict=True)]

@@ -44,9 +44,13 @@ def write_training_curves(writer: SectionWriter, sample: Sample) -> None:
         if kappa > 0:
             accuracy[name] = points(rows["epoch"], rows["disc_accuracy"])
     datasets = [("held-out ELBO", "ELBO per held-out cell", elbo)]
+    key = [(f"cross-validation, κ = {kappa:g}", color) for kappa, color in palette.items()]
+    if not crossvalidated.all():
+        key.append(("final models", VERMILLION))
     text = (
-        "A line per model: those of the cross-validation in colors by κ, the final ones in orange-red. An ELBO counts "
-        "the genes that its model sees: compare shapes between folds, not heights."
+        "A line per model: "
+        + ", ".join(f'<span style="color: {color}">■</span> {name}' for name, color in key)
+        + ". An ELBO counts the genes that its model sees: compare shapes between folds, not heights."
     )
     if accuracy:
         datasets.append(("discriminator accuracy", "accuracy", accuracy))
@@ -60,7 +64,7 @@ def write_training_curves(writer: SectionWriter, sample: Sample) -> None:
         pconfig={
             "title": f"Training: {escape(sample.name)}", "xlab": "epoch", "ylab": datasets[0][1], "colors": colors,
             "data_labels": [{"name": name, "ylab": label} for name, label, _ in datasets],
-            "showlegend": len(colors) <= 12,
+            "showlegend": False,
         },
     )  # fmt: skip
 
@@ -71,28 +75,36 @@ def points(x: pd.Series, y: pd.Series) -> list[list[float]]:
 
 
 def write_kappa_curve(writer: SectionWriter, sample: Sample, curve: pd.DataFrame) -> None:
-    """Mean score over folds against κ, its standard error, and the κ chosen."""
+    """Mean score over folds against κ (equally spaced), its standard error, and the κ chosen."""
     mean, error = curve["mean"].astype(float), curve["se"].astype(float).fillna(0)
-    bounds = [
-        {
-            "name": f"{sign} 1 standard error",
-            "pairs": points(curve["kappa"], bound),
-            "color": GRAY,
-            "dash": "dash",
-            "width": 1,
-        }
+    kappas = [f"{kappa:g}" for kappa in curve["kappa"]]
+
+    def line(values: pd.Series) -> list:
+        return [[kappa, number(value)] for kappa, value in zip(kappas, values, strict=True)]
+
+    extra = [
+        {"name": f"{sign} 1 standard error", "pairs": line(bound), "color": GRAY, "dash": "dash", "width": 1}
         for sign, bound in (("+", mean + error), ("−", mean - error))
     ]
     chosen = number(sample.evaluation.get("kappa"))
-    mark = {"value": chosen, "color": VERMILLION, "dash": "dash", "label": f"κ* = {chosen}"}
+    at_chosen = mean[curve["kappa"] == chosen]
+    if len(at_chosen):
+        extra.append(
+            {
+                "name": f"κ* = {chosen:g}",
+                "pairs": [[f"{chosen:g}", number(at_chosen.iloc[0])]],
+                "color": VERMILLION,
+                "marker": {"symbol": "diamond", "color": VERMILLION, "width": 8},
+            }
+        )
     writer.write(
-        "kappa", "linegraph", {"mean over folds": points(curve["kappa"], mean)}, parent="training",
+        "kappa", "linegraph", {"mean over folds": line(mean)}, parent="training",
         name=f"κ curve: {sample.name}", shared=False,
         description="Partial score of the held-out genes for each weight κ of the adversary, with one standard error "
         "over folds. κ* is the choice of the one-standard-error rule.",
         pconfig={
             "title": f"κ curve: {escape(sample.name)}", "xlab": "κ", "ylab": "mean partial score over folds",
-            "style": "lines+markers", "colors": {"mean over folds": BLUE}, "extra_series": bounds,
-            "x_lines": [] if chosen is None else [mark],
+            "style": "lines+markers", "colors": {"mean over folds": BLUE}, "extra_series": extra,
+            "categories": True, "showlegend": True, "height": 350,
         },
     )  # fmt: skip
