@@ -46,8 +46,9 @@ def main():
     import torch
     from spatialimpute.io.panel import Panel
     from spatialimpute.settings import resolve_settings
-    from spatialimpute.training import TrainingState, _split
+    from spatialimpute.training import _split
     from spatialimpute.training_data import DeviceData, Member, TrainingData
+    from spatialimpute.training_state import TrainingState
 
     torch.set_num_threads(options.threads)
     spatial, reference = read(options.spatial, "spatial"), read(options.reference, "reference")
@@ -62,13 +63,11 @@ def main():
     device = torch.device(options.device)
     wall, cpu = 0.0, 0.0
     for group in _split(data, members, device):
-        state = TrainingState(data, group, 0, device, settings.max_steps)
+        state = TrainingState(data, group, 0, device)
         device_data = DeviceData(data, group, settings.max_steps, 0, device)
         times = []
         for step in range(settings.max_steps):
-            minibatches = device_data.minibatches(
-                state.model, [order[step] for order in device_data.schedule]
-            )
+            minibatches = device_data.minibatches(state.model, [order[step] for order in device_data.schedule])
             state.set_learning_rate(settings.learning_rate)
             state.update(minibatches, kl_weight=0.25)
             if device.type == "cuda":

@@ -17,17 +17,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bin"))
 
 
-def frequencies(state, query, held_out: list[int]) -> np.ndarray:
-    """Held-out genes' frequencies relative to the panel genes in use, (N, H), at the posterior mean of z."""
-    import torch
+def frequencies(state, spatial, panel, held_out: list[int]) -> np.ndarray:
+    """Held-out genes' frequencies at the posterior mean of z, (N, H)."""
+    from spatialimpute.imputation import StackSampler
 
-    model, cells = state.model.eval(), np.arange(query.matrix.shape[0])
-    with torch.no_grad():
-        z = query.encode(cells)[0].unsqueeze(1)
-        features = model.decoder.features(z, None, slice(query.dataset, query.dataset + 1))
-        logits = model.decoder.counterfactual_logits(features, query.dataset)[0, 0, :, : model.arch.n_panel]
-        in_use = model.encoder.in_use[0] > 0
-        return torch.exp(logits[:, held_out] - torch.logsumexp(logits[:, in_use], 1, keepdim=True)).numpy()
+    sampler = StackSampler(state, spatial, panel)
+    z = sampler.encode(np.arange(len(spatial.cells)))[0].unsqueeze(1)
+    return sampler.frequencies(z, slice(0, len(panel.shared)))[0, 0][:, held_out].numpy()
 
 
 def main():
@@ -45,12 +41,12 @@ def main():
     options = parser.parse_args()
 
     import torch
-    from spatialimpute.imputation import SpatialQuery
     from spatialimpute.io.counts import read_counts
     from spatialimpute.io.panel import read_panel
     from spatialimpute.settings import resolve_settings
-    from spatialimpute.training import TrainingState, _learning_rate, n_steps
+    from spatialimpute.training import _learning_rate, n_steps
     from spatialimpute.training_data import DeviceData, Member, TrainingData
+    from spatialimpute.training_state import TrainingState
 
     torch.set_num_threads(options.threads)
     spatial, reference, panel = (
@@ -58,28 +54,25 @@ def main():
         read_counts(options.reference),
         read_panel(options.panel),
     )
-    settings = resolve_settings(options.preset, max_steps=options.max_steps)
+    settings = resolve_settings(options.preset, spatial.info.get("technology"), max_steps=options.max_steps)
     held_out = [panel.shared.index(gene) for gene in panel.folds[options.fold]]
 
     wall, cpu = time.perf_counter(), time.process_time()
     data = TrainingData([reference], spatial, panel, settings)
     members, device = [Member(options.fold, options.kappa, 0)], torch.device("cpu")
     steps = n_steps(settings, data.n_cells)
-    state = TrainingState(data, members, options.seed, device, steps)
+    state = TrainingState(data, members, options.seed, device)
     device_data = DeviceData(data, members, steps, options.seed, device)
-    query = SpatialQuery(state.model, spatial, panel.shared, data.batches[-1])
     traced = {round(steps * i / 40) for i in range(1, 41)}
     trace = []
     while state.step < steps:
-        minibatches = device_data.minibatches(
-            state.model, [order[state.step] for order in device_data.schedule]
-        )
+        minibatches = device_data.minibatches(state.model, [order[state.step] for order in device_data.schedule])
         state.set_learning_rate(_learning_rate(settings, state.step, steps))
         state.update(minibatches, kl_weight=settings.kl_weight * (state.step + 1) / steps)
         state.step += 1
         if state.step in traced:
             now = time.perf_counter(), time.process_time()
-            trace.append((state.step, now[0] - wall, now[1] - cpu, frequencies(state, query, held_out)))
+            trace.append((state.step, now[0] - wall, now[1] - cpu, frequencies(state, spatial, panel, held_out)))
             wall += time.perf_counter() - now[0]
             cpu += time.process_time() - now[1]
     at, seconds, cpu_seconds, means = zip(*trace, strict=True)

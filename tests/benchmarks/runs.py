@@ -24,6 +24,8 @@ PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 PEERS_FOLDER = Path(__file__).resolve().parent / "peers"
 PEERS = ("gimvi_scvi", "tangram_sc", "spage")
 BASELINES = ("knn", "celltype", "total")
+#: The grid of `kappa: auto`; the paper preset at the kappa of scvi-tools, so that like is compared with like.
+KAPPA_GRID = {"default": "0,5", "paper": "5"}
 TECHNOLOGY = {
     "osmfish": "osmfish",
     "merfish_mop": "merfish",
@@ -98,9 +100,7 @@ def call(command: list, threads: int, cwd: Path | None = None) -> tuple[Cost, st
     environment = os.environ | dict.fromkeys(names, str(threads))
     started = time.perf_counter()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
-            [str(word) for word in command], cwd=cwd, env=environment, stdout=out, stderr=errors
-        )
+        process = subprocess.Popen([str(word) for word in command], cwd=cwd, env=environment, stdout=out, stderr=errors)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -152,22 +152,22 @@ def chain(pair: Pair, folder: Path, preset: str, threads: int, whole: bool) -> l
     folds.write_text(json.dumps({pair.name: pair.folds}))
     spatial, reference = folder / "spatial" / "counts.h5ad", folder / "reference" / "counts.h5ad"
     panel, evaluation, genes = (folder / name for name in ("panel.json", "evaluation.json", "genes.tsv"))
-    models_cv, models = folder / "cv" / "models", folder / "final" / "models"
+    models_cv, models = folder / "all" / "models", folder / "final" / "models"
     inputs = ["--sample", pair.name, "--spatial", spatial, "--reference", reference]
     common = [*inputs, "--panel", panel]
     train = ["train.py", *common, "--preset", preset, "--threads", threads]
-    baselines = [folder / method / "predictions" / f"{method}.h5ad" for method in BASELINES]
+    predictions = folder / "all" / "predictions"  # every step that predicts writes `predictions/` below its folder
     steps = [
         Step("qc.spatial", spatial.parent, ["qc.py", "--role", "spatial", "--id", pair.name,
              "--technology", TECHNOLOGY[pair.name], "--input", pair.spatial]),
         Step("qc.reference", reference.parent, ["qc.py", "--role", "reference", "--id", pair.reference.stem,
              "--technology", "scrna", "--input", pair.reference]),
         Step("select_genes", folder, ["select_genes.py", *inputs, "--gene-folds", folds]),
-        Step("train.crossvalidate", folder / "cv", [*train, "--stage", "crossvalidate"]),
-        *[Step(f"baseline.{method}", folder / method,
+        Step("train.crossvalidate", folder / "all", [*train, "--stage", "crossvalidate",
+             "--kappa", KAPPA_GRID[preset]]),
+        *[Step(f"baseline.{method}", folder / "all",
                ["baseline.py", *common, "--method", method, "--threads", threads]) for method in BASELINES],
-        Step("evaluate", folder,
-             ["evaluate.py", *common, "--predictions", folder / "cv" / "predictions", *baselines]),
+        Step("evaluate", folder, ["evaluate.py", *common, "--predictions", predictions]),
     ]  # fmt: skip
     if whole:
         steps += [
@@ -186,12 +186,11 @@ def chain(pair: Pair, folder: Path, preset: str, threads: int, whole: bool) -> l
 def own_predictions(folder: Path, pair: Pair) -> dict[str, dict[int, tuple[np.ndarray, np.ndarray]]]:
     """{method: {fold: (cells, frequencies cells x the fold's genes)}} of our run's chosen and baseline predictions."""
     files = {"spatialimpute": folder / "predictions" / "spatialimpute.h5ad"}
-    files |= {method: folder / method / "predictions" / f"{method}.h5ad" for method in BASELINES}
+    files |= {method: folder / "all" / "predictions" / f"{method}.h5ad" for method in BASELINES}
     result = {}
     for method, file in files.items():
         data = ad.read_h5ad(file)
         result[method] = {
-            k: (data.obs_names.to_numpy(str), np.asarray(data[:, fold].X))
-            for k, fold in enumerate(pair.folds)
+            k: (data.obs_names.to_numpy(str), np.asarray(data[:, fold].X)) for k, fold in enumerate(pair.folds)
         }
     return result

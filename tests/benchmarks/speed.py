@@ -105,9 +105,7 @@ def prepared(pair: runs.Pair, options) -> Path:
     if not (folder / "panel.json").exists():
         for step in runs.chain(pair, folder, "default", options.threads, whole=False)[:3]:
             step.cwd.mkdir(parents=True, exist_ok=True)
-            runs.call(
-                [runs.PYTHON, runs.ROOT / "bin" / step.words[0], *step.words[1:]], options.threads, step.cwd
-            )
+            runs.call([runs.PYTHON, runs.ROOT / "bin" / step.words[0], *step.words[1:]], options.threads, step.cwd)
     return folder
 
 
@@ -193,9 +191,7 @@ def nextflow_run(pair: runs.Pair, options) -> float:
     if not done.exists():
         sheet, folds = folder / "sheet.csv", folder / "gene_folds.json"
         header = "sample,spatial,reference,technology"
-        sheet.write_text(
-            f"{header}\n{pair.name},{pair.spatial},{pair.reference},{runs.TECHNOLOGY[pair.name]}\n"
-        )
+        sheet.write_text(f"{header}\n{pair.name},{pair.spatial},{pair.reference},{runs.TECHNOLOGY[pair.name]}\n")
         folds.write_text(json.dumps({pair.name: pair.folds}))
         command = [runs.ROOT / ".venv" / "bin" / "nextflow", "run", runs.ROOT, "-profile", "local"]
         command += ["--input", sheet, "--gene_folds", folds, "--outdir", folder / "results"]
@@ -216,9 +212,7 @@ def memory(options) -> list[dict]:
             return runs.call(command, options.threads, folder)[0]
 
         raw, inputs = folder / "raw", ["--sample", "memory"]
-        script(
-            "simulate.py", "--out-dir", raw, "--n-spatial", n_cells, "--n-reference", 2000, "--n-genes", 2000
-        )
+        script("simulate.py", "--out-dir", raw, "--n-spatial", n_cells, "--n-reference", 2000, "--n-genes", 2000)
         for role, technology in (("spatial", "merfish"), ("reference", "scrna")):
             (folder / role).mkdir(exist_ok=True)
             words = [
@@ -247,21 +241,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("studies", nargs="*", default=STUDIES, help=", ".join(STUDIES))
     parser.add_argument("--pairs", type=lambda text: text.split(","), help="comma-separated; default: all")
-    parser.add_argument(
-        "--folds", type=lambda text: [int(k) for k in text.split(",")], default=list(range(5))
-    )
+    parser.add_argument("--folds", type=lambda text: [int(k) for k in text.split(",")], default=list(range(5)))
     parser.add_argument("--genes", type=lambda text: [int(n) for n in text.split(",")], default=GENES)
-    parser.add_argument(
-        "--cells", type=lambda text: [int(n) for n in text.split(",")], default=(10_000, 100_000)
-    )
+    parser.add_argument("--cells", type=lambda text: [int(n) for n in text.split(",")], default=(10_000, 100_000))
     parser.add_argument("--rounds", type=int, default=3, help="of the steps study")
     parser.add_argument("--block", type=int, default=40, help="steps timed per round")
-    parser.add_argument(
-        "--max-steps", type=int, help="of our network in the accuracy study; default: the preset's"
-    )
-    parser.add_argument(
-        "--nextflow", action="store_true", help="also run the pipeline itself in the run study"
-    )
+    parser.add_argument("--max-steps", type=int, help="of our network in the accuracy study; default: the preset's")
+    parser.add_argument("--nextflow", action="store_true", help="also run the pipeline itself in the run study")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     functions = {"accuracy": time_to_accuracy, "steps": steps, "run": whole_run, "memory": memory}

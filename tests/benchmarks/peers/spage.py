@@ -34,8 +34,7 @@ def log_normalized(counts: np.ndarray) -> np.ndarray:
 def principal_vectors(reference: np.ndarray, spatial: np.ndarray, n_vectors: int, seed: int) -> np.ndarray:
     """The reference's principal vectors, genes x vectors, of similarity above MIN_SIMILARITY to the spatial side's."""
     components = [
-        PCA(min(n_vectors, *data.shape), random_state=seed).fit(data).components_
-        for data in (reference, spatial)
+        PCA(min(n_vectors, *data.shape), random_state=seed).fit(data).components_ for data in (reference, spatial)
     ]
     rotation, similarities, _ = np.linalg.svd(components[0] @ components[1].T)
     return components[0].T @ rotation[:, : np.count_nonzero(similarities > MIN_SIMILARITY)]
