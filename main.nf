@@ -1,0 +1,21 @@
+#!/usr/bin/env nextflow
+
+include { SPATIALIMPUTE } from './modules/workflows/spatialimpute.nf'
+include { closing ; helpText ; missing } from './modules/functions.nf'
+include { stepOptions   } from './modules/options.nf'
+
+workflow {
+    if (params.help) {
+        println(helpText(file("${projectDir}/nextflow_schema.json"), workflow.manifest))
+    }
+    else {
+        parameters = params.findAll { name, _value -> name != 'help' }
+        if (missing(parameters)) {
+            error(missing(parameters))
+        }
+        SPATIALIMPUTE(parameters, stepOptions(parameters))
+        workflow.onComplete {
+            closing(parameters.input, parameters.outdir)
+        }
+    }
+}

@@ -1,0 +1,127 @@
+/*
+ * What the processes and workflows share.
+ */
+
+// Command-line options from a map: null and empty are left out, true is a bare flag, a list repeats its option.
+def flags(options) {
+    return options
+        .findAll { _name, value -> !(value in [null, false, []]) }
+        .collectMany { name, value ->
+            def option = "--${name.replace('_', '-')}"
+            value == true ? [option] : [value].flatten().collect { item -> "${option} ${quote(item)}" }
+        }
+        .join(' ')
+}
+
+// A value as one word of the shell, whatever it holds.
+def quote(value) {
+    return "'" + value.toString().replace("'", "'\\''") + "'"
+}
+
+// Digest of the Python package. Nextflow hashes the scripts of bin/ that a task names, but not what they import;
+// every process takes this as an input, so that -resume never reuses results of older code.
+def packageDigest() {
+    def root = "${projectDir}/bin/spatialimpute"
+    def sha = java.security.MessageDigest.getInstance('SHA-256')
+    files("${root}/**")
+        .findAll { path -> !path.toString().endsWith('.pyc') }
+        .sort { path -> path.toString() }
+        .each { path ->
+            sha.update("${path.toString() - root}\n".getBytes('UTF-8'))
+            sha.update(path.bytes)
+        }
+    return sha.digest().encodeHex().toString()
+}
+
+// Existing local files that a sheet's column or a parameter names, so that containers mount them and -resume sees
+// them change. Lenient: what is wrong with them is CHECK_INPUTS' to say.
+def existingFiles(text, folder) {
+    return "${text ?: ''}"
+        .tokenize(';')
+        .collect { name -> name.trim() }
+        .findAll { name -> name && !name.contains('://') }
+        .collect { name -> folder.resolve(name) }
+        .findAll { path -> path.exists() }
+}
+
+// Rows of the sheet as maps; none where it cannot be read as a CSV.
+def sheetRows(sheet) {
+    try {
+        return sheet.splitCsv(header: true, strip: true)
+    }
+    catch (Exception _error) {
+        return []
+    }
+}
+
+// Files that the sheet's rows name.
+def sheetFiles(rows, folder) {
+    return rows
+        .collectMany { row -> [row.spatial, row.reference].collectMany { cell -> existingFiles(cell, folder) } }
+        .unique()
+}
+
+// What --help prints: the parameters by group, from the schema.
+def helpText(schemaFile, manifest) {
+    def schema = new groovy.json.JsonSlurper().parse(schemaFile)
+    def lines = [
+        "spatialimpute ${manifest.version}: ${manifest.description}",
+        '',
+        'nextflow run <spatialimpute> --input samplesheet.csv --outdir results -profile local',
+    ]
+    schema['$defs'].each { _name, group ->
+        lines += ['', group.title]
+        group.properties.each { name, property ->
+            def type = property['enum'] ? property['enum'].join('|') : [property.type].flatten().join('|')
+            def fallback = property.default == null ? '' : " [default: ${property.default}]"
+            lines << "  --${name.padRight(22)} ${type.padRight(16)} ${property.description ?: ''}${fallback}"
+        }
+    }
+    return lines.join('\n')
+}
+
+// What cannot be checked by a task, since no task could start.
+def missing(params) {
+    if (!params.input) {
+        return '--input is missing: a samplesheet (CSV). --help lists the parameters.'
+    }
+    if (!params.outdir) {
+        return '--outdir is missing: the folder of the results. --help lists the parameters.'
+    }
+    if (!file(params.input, glob: false).exists()) {
+        return "--input ${params.input}: no such file."
+    }
+    return null
+}
+
+// The last lines of a run: where the results are, and of each task that failed, its own words.
+def closing(input, outdir) {
+    def folder = file(outdir)
+    def failed = failedTasks(file("${outdir}/pipeline_info/trace.tsv"))
+    def lines = []
+    if (workflow.success) {
+        lines << "Report: ${folder}/multiqc/multiqc_report.html"
+        sheetRows(file(input, glob: false)).each { row ->
+            def results = folder.resolve("${row.sample}")
+            if (!failed.any { task -> task.tag.tokenize(' ').first() == row.sample }) {
+                lines << "${row.sample}: ${results}/imputed.h5ad ${results}/genes.tsv"
+            }
+        }
+    }
+    failed.each { task ->
+        lines << "FAILED ${task.name}: ${complaint(file(task.workdir))}"
+    }
+    println(lines.join('\n'))
+}
+
+def failedTasks(trace) {
+    return trace.exists() ? trace.splitCsv(header: true, sep: '\t').findAll { task -> task.status == 'FAILED' } : []
+}
+
+// From "ERROR:" on, or the last lines, of what the task wrote to stderr.
+def complaint(workdir) {
+    def log = workdir.resolve('.command.err')
+    def text = log.exists() ? log.text.trim() : ''
+    def start = text.lastIndexOf('ERROR:')
+    return start >= 0 ? text.substring(start) : text.readLines().takeRight(5).join('\n')
+}

@@ -1,0 +1,53 @@
+include { flags ; quote } from '../../functions.nf'
+
+process CHECK_INPUTS {
+    tag "${sheet.baseName}"
+    label 'process_single'
+    container "spatialimpute-cpu:${workflow.manifest.version}"
+
+    input:
+    path sheet, stageAs: 'sheet/*'
+    tuple val(folder), val(launch_dir)
+    val params_json
+    path schemas, stageAs: 'schemas/*'
+    path named_files, stageAs: 'named/?/*'
+    val rows
+    val package_digest
+
+    output:
+    path 'samples.json', emit: samples
+    tuple val(task.process), val('python'), eval('python3 -c "import platform; print(platform.python_version())"'), topic: versions
+
+    script:
+    """
+    printf '%s' ${quote(params_json)} > params.json
+    check_inputs.py \\
+        ${flags([input: sheet, params: 'params.json', base_dir: folder, launch_dir: launch_dir])} \\
+        --schema schemas/nextflow_schema.json --sheet-schema schemas/schema_input.json \\
+        --out samples.json
+    """
+
+    stub:
+    """
+    printf '%s' ${quote(stubSamples(rows, folder))} > samples.json
+    """
+}
+
+// What the Python step would write for a valid sheet, without opening a file.
+def stubSamples(rows, folder) {
+    def samples = rows.collect { row ->
+        [
+            sample: row.sample,
+            spatial: [file(folder).resolve(row.spatial).toString()],
+            reference: row.reference.tokenize(';').collect { name ->
+                [id: file(name).baseName, files: [file(folder).resolve(name).toString()]]
+            },
+            technology: row.technology,
+            spatial_batch_key: row.spatial_batch_key,
+            reference_batch_key: row.reference_batch_key,
+            celltype_key: row.celltype_key,
+            genes: row.genes,
+        ]
+    }
+    return groovy.json.JsonOutput.toJson(samples)
+}

@@ -1,0 +1,36 @@
+process TRAIN {
+    tag "${sample}"
+    label 'process_high'
+    label 'process_gpu'
+    container "spatialimpute-cpu:${workflow.manifest.version}"
+
+    input:
+    tuple val(sample), path(spatial, stageAs: 'spatial.h5ad'), path(references, stageAs: 'reference?.h5ad', arity: '1..*'), path(panel), path(evaluation, arity: '0..*')
+    val stage
+    val options
+    val package_digest
+
+    output:
+    tuple val(sample), path("${folder}/models"), emit: models
+    tuple val(sample), path('*.h5ad'), emit: predictions, optional: true
+    tuple val(task.process), val('torch'), eval('python3 -c "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))" torch'), topic: versions
+
+    script:
+    folder = stage == 'final' ? sample : "${sample}/evaluation"
+    def inputs = references.collect { path -> "--reference ${path}" } + evaluation.collect { path -> "--evaluation ${path}" }
+    """
+    train.py --stage ${stage} --sample ${sample} --spatial ${spatial} --panel ${panel} ${inputs.join(' ')} \\
+        ${options} --threads ${task.cpus}
+    mkdir -p ${folder}
+    mv models ${folder}
+    ${stage == 'final' ? '' : 'mv predictions/*.h5ad .'}
+    """
+
+    stub:
+    folder = stage == 'final' ? sample : "${sample}/evaluation"
+    """
+    mkdir -p ${folder}/models
+    touch ${folder}/models/weights.safetensors ${folder}/models/models.json ${folder}/models/history.tsv
+    ${stage == 'final' ? '' : 'touch gimvi.kappa0.seed0.h5ad'}
+    """
+}

@@ -1,0 +1,46 @@
+include { REPORT  } from '../local/report/main.nf'
+include { MULTIQC } from '../local/multiqc/main.nf'
+
+// Figures per sample, and one report over all samples.
+workflow REPORT_RESULTS {
+    take:
+    results        // [sample, spatial, [references], panel, [qc], [models], imputed, latent, evaluation, genes, scores, prediction]
+    parameters     // name -> value
+    package_digest
+
+    main:
+    REPORT(results, package_digest)
+
+    versions = channel.topic('versions')
+        .unique()
+        .toSortedList { one, other -> one.toString() <=> other.toString() }
+        .map { rows -> versionsYaml(rows, workflow.manifest.version, workflow.nextflow.version) }
+    MULTIQC(
+        REPORT.out.sections.flatten().toSortedList { one, other -> one.name <=> other.name },
+        file("${projectDir}/assets/multiqc_config.yml"),
+        file("${projectDir}/assets/multiqc"),
+        parametersTable(parameters),
+        versions,
+        package_digest,
+    )
+    report = MULTIQC.out.report
+
+    emit:
+    report
+}
+
+// Versions by process, in the form that MultiQC reads.
+def versionsYaml(rows, pipeline, nextflow) {
+    def versions = [Workflow: [spatialimpute: pipeline, Nextflow: nextflow.toString()]]
+    rows.each { process, tool, version ->
+        def name = process.tokenize(':').last()
+        versions[name] = (versions[name] ?: [:]) + [(tool): version]
+    }
+    // JSON is YAML too.
+    return groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson(versions)) + '\n'
+}
+
+def parametersTable(parameters) {
+    def rows = parameters.collect { name, value -> "${name}\t${"${value ?: ''}".replaceAll(/\s/, ' ')}" }
+    return (["Parameter\tValue"] + rows).join('\n') + '\n'
+}
