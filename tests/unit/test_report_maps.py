@@ -66,3 +66,9 @@ def test_a_million_cells_are_binned_in_seconds():
     images, _ = maps.bin_means(coords, rng.random((1_000_000, 3)))
     assert time.perf_counter() - start < 10
     assert images.size <= 3 * (maps.PIXELS + 1) ** 2
+
+
+def test_predictions_are_scaled_to_the_measured_mean_of_the_cells_they_know():
+    measured = np.array([[1.0, 4.0, 2.0], [3.0, 4.0, 2.0], [9.0, 4.0, 2.0]])
+    predicted = np.array([[0.5, 0.0, 2.0], [0.5, 0.0, 2.0], [np.nan, 0.0, 2.0]])
+    assert maps.scale_to_measured(measured, predicted) == pytest.approx([4.0, 1.0, 1.0])

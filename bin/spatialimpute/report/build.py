@@ -60,8 +60,8 @@ def write_maps(writer: SectionWriter, sample: Sample, figures: Path) -> None:
     if top.empty:
         return
     labels = [
-        f"{gene}\npartial {partial:.2f}, raw {raw:.2f}"
-        for gene, partial, raw in zip(top["gene"], top["spearman_partial"], top["spearman"], strict=True)
+        f"partial {partial:.2f}, raw {raw:.2f}"
+        for partial, raw in zip(top["spearman_partial"], top["spearman"], strict=True)
     ]
     path = figures / "maps.png"
     note = draw_maps(sample, list(top["gene"]), labels, path)

@@ -9,7 +9,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import Normalize
-from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
+from matplotlib.ticker import MaxNLocator
 from scipy.spatial import cKDTree
 
 from spatialimpute.report.inputs import Sample, read_columns
@@ -21,7 +21,7 @@ NEIGHBORS = 10
 #: Pixels along the longer side of a binned map.
 PIXELS = 400
 #: Inches of the longer side of one map, and the most of its shorter side.
-PANEL_WIDTH, PANEL_HEIGHT = 4.0, 4.0
+PANEL_WIDTH, PANEL_HEIGHT = 4.0, 3.3
 
 #: What the scale bar calls the units that QC finds.
 UNITS = {unit: "µm" for unit in ("micrometer", "micron", "microns", "um", "µm")} | {
@@ -128,21 +128,34 @@ def expected_counts(sample: Sample, genes: list[str]) -> tuple[np.ndarray, np.nd
     return measured, mean * total, None if sd is None else sd * total
 
 
+def scale_to_measured(measured: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Factor per gene that gives the prediction the measured mean over the cells it knows; 1 where it is 0.
+
+    Assays catch genes with efficiencies of their own, and ranks do not care; without the factor, one of two maps
+    on a shared color scale would often be all dark. Shapes (N, K), (N, K) -> (K,).
+    """
+    known = np.isfinite(predicted)
+    target = np.where(known, measured, 0.0).sum(axis=0)
+    found = np.where(known, predicted, 0.0).sum(axis=0)
+    return np.divide(target, found, out=np.ones_like(target), where=found > 0)
+
+
 def draw_maps(sample: Sample, genes: list[str], labels: list[str], path: Path) -> str:
-    """Draw a row of maps per gene.
+    """Draw a row of maps per gene: measured, predicted and, where known, the prediction's sd.
 
     Parameters
     ----------
     genes : held-out genes, one row each
-    labels : text beside each row
+    labels : what to say of each gene's prediction
     path : PNG file to write
 
     Returns
     -------
     note : plain sentences for the caption, on what is drawn and how
     """
-    columns = [values for values in expected_counts(sample, genes) if values is not None]
-    titles = ["measured", "predicted, gene held out", "sd of the prediction"][: len(columns)]
+    measured, predicted, sd = expected_counts(sample, genes)
+    factor = scale_to_measured(measured, predicted)
+    columns = [measured, predicted * factor] + ([] if sd is None else [sd * factor])
     batch = sample.spatial.obs["batch"].to_numpy() if "batch" in sample.spatial.obs else None
     rows, note = shown_cells(sample.spatial.coords[:, :2], batch)
     coords = sample.spatial.coords[rows, :2]
@@ -157,57 +170,65 @@ def draw_maps(sample: Sample, genes: list[str], labels: list[str], path: Path) -
         images, extent = local_means(coords, values).T, None
         note += f" Each dot is the mean of a cell and its {NEIGHBORS - 1} nearest cells, in every column alike."
     images = images.reshape(len(columns), len(genes), *images.shape[1:])
-    unit = UNITS.get(sample.spatial.info.get("coordinate_unit", "unknown"), "units of the coordinates")
-
-    width, height = np.ptp(coords, axis=0)
-    panel_height = min(PANEL_HEIGHT, max(1.1, PANEL_WIDTH * height / (width or 1.0)))
-    figure, axes = plt.subplots(
-        len(genes),
-        len(columns),
-        figsize=((PANEL_WIDTH + 0.75) * len(columns) + 0.3, (panel_height + 0.25) * len(genes) + 0.3),
-        squeeze=False,
-        layout="constrained",
-    )
-    for i, label in enumerate(labels):
-        shared = Normalize(0, upper_limit(*images[:2, i]))
-        scales = [shared, shared, Normalize(0, upper_limit(images[-1, i]))]
-        for j in range(len(columns)):
-            axis = axes[i, j]
-            color_map = "viridis" if j < 2 else "magma"
-            if extent is None:
-                area = (PANEL_WIDTH * 72) * (panel_height * 72) / len(coords)
-                drawn = axis.scatter(
-                    *coords.T, c=images[j, i], norm=scales[j], cmap=color_map, s=np.clip(area * 0.55, 0.3, 30),
-                    linewidths=0, plotnonfinite=False, rasterized=True,
-                )  # fmt: skip
-            else:
-                drawn = axis.imshow(
-                    images[j, i], norm=scales[j], cmap=color_map, extent=extent, origin="lower",
-                    interpolation="nearest",
-                )  # fmt: skip
-            axis.set(aspect="equal", xticks=[], yticks=[], facecolor="white")
-            axis.spines[:].set_visible(False)
-            if i == 0:
-                axis.set_title(titles[j], fontsize=15)
-            if j == 0:
-                axis.set_ylabel(label, fontsize=13)
-                add_scale_bar(axis, width, unit)
-            bar = figure.colorbar(drawn, ax=axis, fraction=0.04, pad=0.015, extend="max")
-            bar.ax.tick_params(labelsize=11)
-            bar.locator = matplotlib.ticker.MaxNLocator(4)
-            bar.update_ticks()
-    figure.supxlabel("color: counts per cell, from 0 to the 99th percentile", fontsize=12, color="#555555")
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    titles = [
+        [f"{gene}: measured", f"predicted × {times:.2g} ({label})", "standard deviation"]
+        for gene, times, label in zip(genes, factor, labels, strict=True)
+    ]
+    unit = UNITS.get(sample.spatial.info.get("coordinate_unit", "unknown"), "(unit unknown)")
+    draw_grid(images, coords, extent, titles, unit, path)
     return note.strip()
 
 
-def add_scale_bar(axis, extent: float, unit: str) -> None:
-    """Add a bar of a round length, with its unit, below the map."""
-    length = scale_bar_length(extent or 1.0)
-    bar = AnchoredSizeBar(
-        axis.transData, length, f"{length:g} {unit}", "upper left", frameon=False, pad=0, borderpad=0, sep=3,
-        size_vertical=extent / 200, fontproperties=matplotlib.font_manager.FontProperties(size=11),
-        bbox_to_anchor=(0, 0), bbox_transform=axis.transAxes,
+def draw_grid(
+    images: np.ndarray, coords: np.ndarray, extent: tuple | None, titles: list[list[str]], unit: str, path: Path
+) -> None:
+    """Draw a grid of maps, a row per gene, the first two of a row on one color scale.
+
+    Parameters
+    ----------
+    images : shape (columns, genes, N) for dots, or (columns, genes, rows of pixels, columns of pixels)
+    coords : shape (N, 2)
+    extent : of the pixel images, None for dots
+    titles : per gene, one per column (or more)
+    unit : of the coordinates
+    path : PNG file to write
+    """
+    n_columns, n_genes = images.shape[:2]
+    width, height = np.ptp(coords, axis=0)
+    panel_height = min(PANEL_HEIGHT, max(1.1, PANEL_WIDTH * height / (width or 1.0)))
+    size = np.clip(0.55 * (PANEL_WIDTH * 72) * (panel_height * 72) / len(coords), 0.3, 50)
+    figure, axes = plt.subplots(
+        n_genes, n_columns, squeeze=False, layout="constrained",
+        figsize=((PANEL_WIDTH + 0.65) * n_columns, (panel_height + 0.55) * n_genes + 0.3),
     )  # fmt: skip
-    axis.add_artist(bar)
+    for i in range(n_genes):
+        shared = Normalize(0, upper_limit(*images[:2, i]))
+        for j in range(n_columns):
+            axis = axes[i, j]
+            style = {
+                "norm": shared if j < 2 else Normalize(0, upper_limit(images[j, i])),
+                "cmap": "viridis" if j < 2 else "magma",
+            }
+            if extent is None:
+                drawn = axis.scatter(*coords.T, c=images[j, i], s=size, linewidths=0, rasterized=True, **style)
+            else:
+                drawn = axis.imshow(images[j, i], extent=extent, origin="lower", interpolation="nearest", **style)
+            axis.set(aspect="equal", xticks=[], yticks=[])
+            axis.set_title(titles[i][j], fontsize=13, loc="left")
+            axis.spines[:].set_visible(False)
+            bar = figure.colorbar(drawn, ax=axis, fraction=0.04, pad=0.015, extend="max")
+            bar.ax.tick_params(labelsize=11)
+            bar.locator = MaxNLocator(4)
+            bar.update_ticks()
+        add_scale_bar(axes[i, 0], coords[:, 0].min(), width or 1.0, unit)
+    figure.supxlabel("color: counts per cell, up to the 99th percentile", fontsize=12, color="#555555")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def add_scale_bar(axis, left: float, extent: float, unit: str) -> None:
+    """Add a bar of a round length, with its unit, below the map's left end."""
+    length = scale_bar_length(extent)
+    where = {"transform": axis.get_xaxis_transform(), "clip_on": False}
+    axis.plot([left, left + length], [-0.02, -0.02], color="black", linewidth=3, solid_capstyle="butt", **where)
+    axis.text(left, -0.05, f"{length:,g} {unit}", fontsize=11, va="top", **where)
