@@ -44,7 +44,7 @@ class StackSampler:
         """Posterior mean and standard deviation of z, (M, B, d), and the total of the genes in use, (M, B)."""
         in_use = self.model.encoder.in_use
         index = torch.as_tensor(cells, device=in_use.device).expand(len(in_use), -1)
-        minibatch = gather(self.matrix, index, self.batch, in_use, in_use)
+        minibatch = gather(self.matrix, index, self.batch, in_use, spatial=True)
         mean, log_var = self.model.encoder([minibatch], None, first=self.dataset)
         return mean[:, 0], torch.exp(0.5 * log_var[:, 0]), minibatch.panel_total
 

@@ -26,7 +26,7 @@ def encode_reference(stack: TrainedStack, s: int, reference: Counts, panel: Pane
     batch = torch.as_tensor(batch_codes(reference) + model.arch.batch_offsets[s], device=in_use.device)
     codes = []
     for cells in torch.arange(len(reference.cells), device=in_use.device).split(CHUNK):
-        minibatch = gather(matrix, cells.expand(len(in_use), -1), batch, None, in_use)
+        minibatch = gather(matrix, cells.expand(len(in_use), -1), batch, in_use, spatial=False)
         codes.append(model.encoder([minibatch], None, first=s)[0][0, 0].cpu().numpy())
     return np.concatenate(codes)
 

@@ -161,7 +161,7 @@ class TrainingData:
         encoder = model.encoder
         encoder.depth.copy_(torch.tensor([[view.depth] for view in views]))
         encoder.input_mean.copy_(torch.tensor(np.stack([view.mean for view in views])))
-        encoder.input_sd.copy_(torch.tensor(np.stack([view.sd for view in views])))
+        encoder.input_scale.copy_(torch.tensor(np.stack([view.in_use / view.sd for view in views])))
         for s, library in model.library.items():
             s = int(s)
             log_total = np.log(np.maximum(np.asarray(self.matrices[s].sum(1)).ravel(), 1))
@@ -198,7 +198,7 @@ class DeviceData:
         """Gather `cells[s]` (M, B) of every dataset."""
         in_use = model.encoder.in_use
         return [
-            gather(matrix, cell.long(), batch, in_use if spec.spatial else None, in_use)
+            gather(matrix, cell.long(), batch, in_use, spec.spatial)
             for matrix, cell, batch, spec in zip(self.matrices, cells, self.batches, self.data.specs, strict=True)
         ]
 

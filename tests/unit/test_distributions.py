@@ -7,15 +7,15 @@ import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spatialimpute.models.distributions import MASKED_LOGIT, SparseCounts, count_log_likelihood
+from spatialimpute.models.distributions import MASKED_LOGIT, CountBatch, count_log_likelihood
 
 MEMBERS, CELLS, GENES = 2, 3, 5
 
 
-def sparse(x: np.ndarray) -> SparseCounts:
-    m, b, g = np.nonzero(x)
-    as_index = lambda v: torch.tensor(v, dtype=torch.int64)  # noqa: E731
-    return SparseCounts(as_index(m * x.shape[1] + b), as_index(g), torch.tensor(x[m, b, g]))
+def sparse(x: np.ndarray) -> CountBatch:
+    x = torch.tensor(x)
+    flat = torch.nonzero(x.view(-1)).squeeze(1)
+    return CountBatch(x, flat, x.view(-1)[flat])
 
 
 def draw(seed: int):
@@ -81,7 +81,8 @@ def test_masked_gene_is_as_if_absent(case):
     without += [log_theta[:, 1:] if with_theta else None, pi[..., 1:] if with_pi else None]
     expected = reference(*without)
     counts = sparse(x + (np.arange(GENES) == 0))  # noise where the member may not look
-    counts.value = torch.where(counts.column == 0, 0, counts.value)
+    counts.x = counts.x * (torch.arange(GENES) > 0)
+    counts.value = counts.x.view(-1)[counts.flat]
     logits[..., 0] = MASKED_LOGIT
     tensors = [torch.tensor(v) if v is not None else None for v in (logits, log_library)]
     tensors += [torch.tensor(log_theta) if with_theta else None, torch.tensor(pi) if with_pi else None]

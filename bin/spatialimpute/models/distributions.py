@@ -1,9 +1,9 @@
 """Log-likelihoods of sparse counts under a softmax decoder, with analytic gradients.
 
 A count x of a cell with library l has mean mu = l * rho, rho = softmax(logits). Most counts are zero, and at
-x = 0 neither lgamma nor log mu is needed, so each likelihood is a dense part, the log-probability of "all zero",
-plus a correction at the nonzero counts. Autograd would keep a dozen dense tensors alive and repeat
-transcendental functions in its backward pass; here one exponential and one logarithm per entry (NB) serve both.
+x = 0 neither lgamma nor log mu is needed: these are computed at the nonzero counts alone. Autograd would keep a
+dozen dense tensors alive and repeat transcendental functions in its backward pass; here NB takes one exponential
+and one logarithm per entry, ZINB two of each more, and the backward pass none.
 
 Every log-likelihood leaves out the data's constant, the sum of lgamma(x + 1).
 """
@@ -11,31 +11,34 @@ Every log-likelihood leaves out the data's constant, the sum of lgamma(x + 1).
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 #: Logit of a gene that a member may not see: its rho is exactly 0 and it leaves every sum.
 MASKED_LOGIT = -1e4
+#: Below it, zero inflation is nil in floating point, and its exponential would overflow.
+MIN_PI = -30.0
+#: Keeps log mu finite where rho has underflowed.
+MIN_MU = 1e-30
 
 
 @dataclass
-class SparseCounts:
-    """The nonzero counts of a minibatch, for a stack of M members with B cells each.
+class CountBatch:
+    """Counts of B cells for each of M members, and where they are not zero.
 
     Attributes
     ----------
-    row : int64 (nnz,), in [0, M * B): which member's cell
-    column : int64 (nnz,), in [0, G): which gene
-    value : float (nnz,); 0 where the member may not see the count
+    x : (M, B, G) float; 0 where a member may not see the count
+    flat : int64 (nnz,), positions in x.view(-1) of the stored counts
+    value : (nnz,), x there (0 where masked)
     """
 
-    row: Tensor
-    column: Tensor
+    x: Tensor
+    flat: Tensor
     value: Tensor
 
 
 def count_log_likelihood(
-    counts: SparseCounts,
+    counts: CountBatch,
     logits: Tensor,
     log_library: Tensor,
     log_theta: Tensor | None = None,
@@ -45,7 +48,7 @@ def count_log_likelihood(
 
     Parameters
     ----------
-    counts : the minibatch's nonzero counts
+    counts : the minibatch's counts
     logits : (M, B, G); rho = softmax(logits), so masked genes carry :data:`MASKED_LOGIT`
     log_library : (M, B), natural logarithm of the library size l
     log_theta : (M, G), log inverse dispersion: NB with variance mu + mu^2 / theta; None: Poisson
@@ -59,89 +62,76 @@ def count_log_likelihood(
     ----------
     Lopez et al. 2018, doi:10.1038/s41592-018-0229-2 (ZINB); Lopez et al. 2019, arXiv:1905.02269, eq. 3-5.
     """
-    return _CountLogLikelihood.apply(
-        logits, log_library, log_theta, pi, counts.row, counts.column, counts.value
-    )
+    return _CountLogLikelihood.apply(logits, log_library, log_theta, pi, counts.x, counts.flat, counts.value)
 
 
 class _CountLogLikelihood(torch.autograd.Function):
-    """The sum over genes, with hand-derived gradients.
+    """The sum over genes, with hand-derived gradients; intermediate results are reused in place.
 
-    With t = theta + mu and E = p(0) without zero inflation: log E = theta log(theta / t) (NB) or -mu (Poisson).
+    With t = theta + mu and E = p(0) without zero inflation: log E = theta log(theta / t) (NB) or -mu (Poisson), and
+    log p(x) = log E + x log(mu / t) + lgamma(x + theta) - lgamma(theta) (NB) or log E + x log mu (Poisson).
     With dropout probability sigmoid(pi) and a = exp(-pi): log p(0) = log((1 + a E) / (1 + a)), and at x > 0
-    log p(x) = log p(0) + log(a E / (1 + a E)) + log p_NB(x) - log E.
+    log p(x) = log(a / (1 + a)) + log p_NB(x).
     """
 
     @staticmethod
-    def forward(ctx, logits, log_library, log_theta, pi, row, column, value):
+    def forward(ctx, logits, log_library, log_theta, pi, x, flat, value):
         cells, n_genes = logits.shape[1:]
-        flat = row * n_genes + column
-        log_scale = log_library - torch.logsumexp(logits, dim=-1)
-        mu = torch.exp(logits + log_scale.unsqueeze(-1))
-        log_mu = logits.reshape(-1)[flat] + log_scale.reshape(-1)[row]
+        row = torch.div(flat, n_genes, rounding_mode="floor")
+        mu = torch.softmax(logits, dim=-1).mul_(torch.exp(log_library).unsqueeze(-1))
+        log_mu = mu.view(-1)[flat].clamp_(min=MIN_MU).log_()
         if log_theta is None:
-            log_zero = -mu
+            log_zero = mu.neg()
             correction = value * log_mu
             nb = None
         else:
             theta = torch.exp(log_theta)
             t = mu + theta.unsqueeze(1)
-            log_ratio = log_theta.unsqueeze(1) - torch.log(t)
+            log_ratio = t.log().neg_().add_(log_theta.unsqueeze(1))
             log_zero = log_ratio * theta.unsqueeze(1)
-            parameter = torch.div(row, cells, rounding_mode="floor") * n_genes + column
-            theta_nz = theta.reshape(-1)[parameter]
-            log_t = log_theta.reshape(-1)[parameter] - log_ratio.reshape(-1)[flat]
-            correction = value * (log_mu - log_t) + torch.lgamma(value + theta_nz) - torch.lgamma(theta_nz)
+            parameter = torch.div(row, cells, rounding_mode="floor").mul_(n_genes).add_(flat % n_genes)
+            theta_nz = theta.view(-1)[parameter]
+            correction = value * (log_mu + log_ratio.view(-1)[flat] - log_theta.reshape(-1)[parameter])
+            correction += torch.lgamma(value + theta_nz) - torch.lgamma(theta).view(-1)[parameter]
             nb = (theta, t, log_ratio, parameter, theta_nz)
         inflation = None
-        if pi is not None:
-            log_a_zero = log_zero - pi
-            correction = correction + torch.where(value > 0, F.logsigmoid(log_a_zero.reshape(-1)[flat]), 0)
-            inflation = (torch.sigmoid(log_a_zero), torch.sigmoid(-pi))
-            log_zero = F.softplus(log_a_zero) - F.softplus(-pi)
-        ctx.state = (mu, log_library, flat, row, value, nb, inflation)
-        total = log_zero.sum(-1)
+        if pi is None:
+            total = log_zero.sum(-1)
+        else:
+            a = pi.clamp(min=MIN_PI).neg_().exp_()
+            seen = x > 0
+            a_zero = torch.exp(log_zero).mul_(a)
+            below = a + 1
+            log_mixed = torch.where(seen, a, a_zero + 1).div_(below).log_()
+            total = log_mixed.add_(torch.where(seen, log_zero, 0)).sum(-1)
+            counted = torch.where(seen, 1, a_zero.div_(a_zero + 1))
+            inflation = (counted, a.div_(below))
+        ctx.state = (mu, log_library, x, row, value, nb, inflation)
         total.view(-1).index_add_(0, row, correction)
         return total
 
     @staticmethod
     def backward(ctx, upstream):
-        mu, log_library, flat, row, value, nb, inflation = ctx.state
-        seen = (value > 0).to(mu.dtype)
+        mu, log_library, x, row, value, nb, inflation = ctx.state
         scale = upstream.unsqueeze(-1)
-        scale_nz = upstream.reshape(-1)[row]
-
-        grad_theta = None
-        if nb is None:
-            d_mu = -mu  # d log E / d log mu
-            d_mu_nz = value
-        else:
-            theta, t, log_ratio, parameter, theta_nz = nb
-            share = theta.unsqueeze(1) / t  # theta / t, in (0, 1]
-            d_mu = -share * mu
-            share_nz = share.reshape(-1)[flat]
-            d_mu_nz = value * share_nz
-            d_theta = (log_ratio + 1 - share) * theta.unsqueeze(1)  # d log E / d log theta
-            digamma = torch.digamma(value + theta_nz) - torch.digamma(theta_nz)
-            d_theta_nz = theta_nz * digamma - value * share_nz
-
-        grad_pi = None
-        if inflation is not None:
-            counted, not_dropped = inflation  # a E / (1 + a E), a / (1 + a)
-            dropped_nz = seen * (1 - counted.reshape(-1)[flat])
-            d_mu_nz = d_mu_nz + dropped_nz * d_mu.reshape(-1)[flat]
-            d_mu = counted * d_mu
-            if nb is not None:
-                d_theta_nz = d_theta_nz + dropped_nz * d_theta.reshape(-1)[flat]
-                d_theta = counted * d_theta
-            grad_pi = (not_dropped - counted) * scale
-            grad_pi.view(-1).index_add_(0, flat, -dropped_nz * scale_nz)
-
-        grad_mu = d_mu.mul_(scale)
-        grad_mu.view(-1).index_add_(0, flat, d_mu_nz * scale_nz)
+        grad_theta = grad_pi = None
+        counted_mu = mu if inflation is None else mu * inflation[0]
+        grad_mu = x - counted_mu  # d/dlog mu: (x - E-weighted mu) theta / t
         if nb is not None:
-            grad_theta = d_theta.mul_(scale).sum(1)
-            grad_theta.view(-1).index_add_(0, parameter, d_theta_nz * scale_nz)
+            theta, t, log_ratio, parameter, theta_nz = nb
+            share = theta.unsqueeze(1) / t
+            grad_mu *= share
+            d_theta = (log_ratio + 1).sub_(share).mul_(theta.unsqueeze(1))
+            if inflation is not None:
+                d_theta *= inflation[0]
+            d_theta -= share.mul_(x)
+            grad_theta = torch.bmm(upstream.unsqueeze(1), d_theta).squeeze(1)
+            digamma = torch.digamma(value + theta_nz) - torch.digamma(theta).view(-1)[parameter]
+            grad_theta.view(-1).index_add_(0, parameter, digamma * theta_nz * upstream.reshape(-1)[row])
+        if inflation is not None:
+            counted, not_dropped = inflation
+            grad_pi = (not_dropped - counted).mul_(scale)
+        grad_mu *= scale
         grad_library = grad_mu.sum(-1)
         grad_logits = grad_mu.sub_(mu * (grad_library * torch.exp(-log_library)).unsqueeze(-1))
         return grad_logits, grad_library, grad_theta, grad_pi, None, None, None

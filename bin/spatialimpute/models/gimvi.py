@@ -91,51 +91,42 @@ class Encoder(nn.Module):
         self.register_buffer("in_use", torch.ones(members, arch.n_panel))
         self.register_buffer("depth", torch.ones(members, 1))
         self.register_buffer("input_mean", torch.zeros(members, n_batches, arch.n_panel))
-        self.register_buffer("input_sd", torch.ones(members, n_batches, arch.n_panel))
+        self.register_buffer("input_scale", torch.ones(members, n_batches, arch.n_panel))
 
     def forward(self, minibatches: list[Minibatch], noise: Noise | None, first: int = 0):
         """Mean and log variance of q(z), each (M, S, B, d), of datasets first, first + 1, …"""
         which = slice(first, first + len(minibatches))
         if self.arch.encoder == "panel":
-            x = torch.stack([self.panel_input(minibatch) for minibatch in minibatches], dim=1)
+            x = self.panel_input(minibatches)
             if noise is not None and self.arch.input_masking > 0:
-                x = x * self._random_mask(noise, x.shape[1:])
+                x = torch.where(self._random_mask(noise, x.shape[1:]), 0, x)
             hidden = self.first[0](x, noise, which)
         else:
             hidden = torch.cat(
                 [
-                    block(log_counts(minibatch, len(dataset.genes)).unsqueeze(1), noise)
-                    for block, dataset, minibatch in zip(
-                        self.first[which], self.arch.datasets[which], minibatches, strict=True
-                    )
+                    block(torch.log1p(minibatch.counts.x).unsqueeze(1), noise)
+                    for block, minibatch in zip(self.first[which], minibatches, strict=True)
                 ],
                 dim=1,
             )
         hidden = self.shared(hidden, noise, which)
         return self.mean(hidden), self.log_var(hidden).clamp(-12, 8)
 
-    def panel_input(self, minibatch: Minibatch) -> Tensor:
-        """Standardized log depth-normalized panel counts, (M, B, P); exactly 0 at genes not in use."""
-        counts, members = minibatch.counts, len(self.in_use)
-        n_panel, n_cells = self.arch.n_panel, minibatch.total.shape[1]
-        scale = (self.depth / minibatch.panel_total.clamp(min=1)).reshape(-1)
-        value = torch.log1p(counts.value * scale[counts.row])
-        value = torch.where(counts.column < n_panel, value, 0)
-        x = value.new_zeros(members * n_cells * n_panel)
-        x.index_add_(0, counts.row * n_panel + counts.column.clamp(max=n_panel - 1), value)
-        x = x.view(members, n_cells, n_panel)
-        if self.input_mean.shape[1] == len(self.arch.datasets):  # one batch a dataset: no gather needed
-            batch = minibatch.batch[:, :1]
-        else:
-            batch = minibatch.batch
-        member = torch.arange(members, device=x.device).unsqueeze(1)
-        x = (x - self.input_mean[member, batch]) / self.input_sd[member, batch]
-        return x * self.in_use.unsqueeze(1)
+    def panel_input(self, minibatches: list[Minibatch]) -> Tensor:
+        """Standardized log depth-normalized panel counts, (M, S, B, P); exactly 0 at genes not in use."""
+        x = torch.stack([minibatch.panel for minibatch in minibatches], dim=1)
+        total = torch.stack([minibatch.panel_total for minibatch in minibatches], dim=1)
+        x.mul_((self.depth.unsqueeze(-1) / total.clamp(min=1)).unsqueeze(-1)).log1p_()
+        batch = torch.stack([minibatch.batch for minibatch in minibatches], dim=1)
+        if not self.arch.conditioned:  # one batch a dataset: nothing to look up per cell
+            batch = batch[..., :1]
+        member = torch.arange(len(x), device=x.device).view(-1, 1, 1)
+        return x.sub_(self.input_mean[member, batch]).mul_(self.input_scale[member, batch])
 
     def _random_mask(self, noise: Noise, shape: tuple[int, ...]) -> Tensor:
-        """Keep each input gene of a cell with probability 1 - r, r ~ U(0, input_masking) per cell."""
-        rate = noise.uniform(*shape[:-1], 1) * (256 * self.arch.input_masking)
-        return noise.bytes(*shape) >= rate
+        """True at input genes to hide: each with probability r, r ~ U(0, input_masking) per cell."""
+        rate = noise.uniform(*shape[:-1], 1).mul_(256 * self.arch.input_masking).to(torch.uint8)
+        return noise.bytes(*shape) < rate
 
 
 class LibraryEncoder(nn.Module):
@@ -143,7 +134,6 @@ class LibraryEncoder(nn.Module):
 
     def __init__(self, members: int, n_genes: int, n_batches: int, dropout: float):
         super().__init__()
-        self.n_genes = n_genes
         self.block = Block(members, 1, n_genes, LIBRARY_HIDDEN, dropout)
         self.mean = Linear(members, LIBRARY_HIDDEN, 1)
         self.log_var = Linear(members, LIBRARY_HIDDEN, 1)
@@ -152,7 +142,7 @@ class LibraryEncoder(nn.Module):
 
     def forward(self, minibatch: Minibatch, batch: Tensor, noise: Noise | None):
         """A sample (the mean, without noise) of log l and its KL divergence from the prior, both (M, B)."""
-        hidden = self.block(log_counts(minibatch, self.n_genes).unsqueeze(1), noise)
+        hidden = self.block(torch.log1p(minibatch.counts.x).unsqueeze(1), noise)
         mean = self.mean(hidden)[:, 0, :, 0]
         var = torch.exp(self.log_var(hidden)[:, 0, :, 0].clamp(-12, 8)) + 1e-4
         log_library = mean if noise is None else mean + var.sqrt() * noise.normal(mean.shape[1])
@@ -183,9 +173,7 @@ class Decoder(nn.Module):
         """What the logits are affine in: z itself, or the hidden layer; (M, S, B, ·)."""
         return z if self.hidden is None else self.hidden(z, noise, datasets)
 
-    def counterfactual_logits(
-        self, features: Tensor, as_dataset: int, columns: Tensor | None = None
-    ) -> Tensor:
+    def counterfactual_logits(self, features: Tensor, as_dataset: int, columns: Tensor | None = None) -> Tensor:
         """Logits of rho over `columns` (default: all genes), decoded as if measured in another dataset.
 
         With a conditioned decoder that dataset's batches are averaged.
@@ -288,14 +276,6 @@ class GimVI(nn.Module):
         log_theta = None if dataset.likelihood == "poisson" else decoder.log_theta[:, s, every]
         pi = decoder.pi(features, columns) if dataset.likelihood == "zinb" else None
         return count_log_likelihood(minibatch.counts, logits, log_library, log_theta, pi)
-
-
-def log_counts(minibatch: Minibatch, n_genes: int) -> Tensor:
-    """log(1 + x), dense, (M, B, n_genes)."""
-    counts, (members, n_cells) = minibatch.counts, minibatch.total.shape
-    x = counts.value.new_zeros(members * n_cells * n_genes)
-    x[counts.row * n_genes + counts.column] = torch.log1p(counts.value)
-    return x.view(members, n_cells, n_genes)
 
 
 class Classifier(nn.Module):

@@ -34,9 +34,7 @@ class Noise:
     def bytes(self, *shape: int) -> Tensor:
         """Random bytes, (M, *shape) uint8: an eighth of the cost of floats, and enough to drop units by."""
         n = math.prod(shape)
-        words = self._draw(
-            (-(-n // 8),), torch.int64, lambda row, g: row.random_(-(2**63), None, generator=g)
-        )
+        words = self._draw((-(-n // 8),), torch.int64, lambda row, g: row.random_(-(2**63), None, generator=g))
         return words.view(torch.uint8)[:, :n].view(-1, *shape)
 
 
@@ -78,15 +76,43 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor, datasets: slice = slice(None)) -> Tensor:
         """Normalize (M, S, B, C); outside training `datasets` says which datasets' statistics to use."""
-        if self.training:
-            var, mean = torch.var_mean(x, dim=2, keepdim=True, correction=0)
-            with torch.no_grad():
-                unbiased = x.shape[2] / max(x.shape[2] - 1, 1)
-                self.mean.lerp_(mean, self.momentum)
-                self.var.lerp_(var * unbiased, self.momentum)
-        else:
-            mean, var = self.mean[:, datasets], self.var[:, datasets]
-        return torch.addcmul(self.bias, x - mean, self.weight * torch.rsqrt(var + self.eps))
+        if not self.training:
+            scale = self.weight * torch.rsqrt(self.var[:, datasets] + self.eps)
+            return torch.addcmul(self.bias, x - self.mean[:, datasets], scale)
+        out, mean, var = _BatchNormalize.apply(x, self.weight, self.bias, self.eps)
+        unbiased = x.shape[2] / max(x.shape[2] - 1, 1)
+        self.mean.lerp_(mean, self.momentum)
+        self.var.lerp_(var * unbiased, self.momentum)
+        return out
+
+
+class _BatchNormalize(torch.autograd.Function):
+    """(x - mean) / sd * weight + bias over axis 2, with the closed-form gradient; also the batch's mean and variance.
+
+    torch's own kernel has no model axis. Ioffe & Szegedy 2015, arXiv:1502.03167.
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, eps):
+        mean = x.mean(2, keepdim=True)
+        centered = x - mean
+        var = (centered * centered).mean(2, keepdim=True)
+        inverse_sd = torch.rsqrt(var + eps)
+        normalized = centered.mul_(inverse_sd)
+        ctx.save_for_backward(normalized, inverse_sd, weight)
+        ctx.mark_non_differentiable(mean, var)
+        return torch.addcmul(bias, normalized, weight), mean, var
+
+    @staticmethod
+    def backward(ctx, grad, _mean, _var):
+        normalized, inverse_sd, weight = ctx.saved_tensors
+        mean_grad = grad.mean(2, keepdim=True)
+        mean_product = (grad * normalized).mean(2, keepdim=True)
+        n = grad.shape[2]
+        grad_weight = mean_product.sum(1, keepdim=True) * n
+        grad_bias = mean_grad.sum(1, keepdim=True) * n
+        grad_x = (grad - mean_grad).addcmul_(normalized, mean_product, value=-1).mul_(inverse_sd * weight)
+        return grad_x, grad_weight, grad_bias, None
 
 
 class Block(nn.Module):
@@ -108,4 +134,4 @@ class Block(nn.Module):
         if noise is None or self.dropout == 0:
             return x
         threshold = round(self.dropout * 256)  # dropout to the nearest 1/256, and scaled for exactly that
-        return x * (noise.bytes(*x.shape[1:]) >= threshold) * (256 / (256 - threshold))
+        return torch.where(noise.bytes(*x.shape[1:]) < threshold, 0, x * (256 / (256 - threshold)))
