@@ -98,18 +98,20 @@ def missing(params) {
 def closing(input, outdir) {
     def folder = file(outdir)
     def failed = failedTasks(file("${outdir}/pipeline_info/trace.tsv"))
+    def broken = failed.collect { task -> task.tag.tokenize(' ').first() }
+    def report = folder.resolve('multiqc/multiqc_report.html')
     def lines = []
-    if (workflow.success) {
-        lines << "Report: ${folder}/multiqc/multiqc_report.html"
-        sheetRows(file(input, glob: false)).each { row ->
-            def results = folder.resolve("${row.sample}")
-            if (!failed.any { task -> task.tag.tokenize(' ').first() == row.sample }) {
-                lines << "${row.sample}: ${results}/imputed.h5ad ${results}/genes.tsv"
-            }
+    if (workflow.success && report.exists()) {
+        lines << "Report: ${report}"
+    }
+    sheetRows(file(input, glob: false)).each { row ->
+        def results = folder.resolve("${row.sample}")
+        if (workflow.success && !(row.sample in broken) && results.resolve('imputed.h5ad').exists()) {
+            lines << "${row.sample}: ${results}/imputed.h5ad ${results}/genes.tsv"
         }
     }
     failed.each { task ->
-        lines << "FAILED ${task.name}: ${complaint(file(task.workdir))}"
+        lines << "FAILED ${task.process.tokenize(':').last()} (${task.tag}): ${complaint(file(task.workdir))}"
     }
     println(lines.join('\n'))
 }

@@ -12,18 +12,20 @@ def stepOptions(params) {
         !(name in ['outdir', 'publish_dir_mode', 'accelerator', 'gpu_cluster_options', 'help'])
     }
     def train = [
-            preset: params.preset,
-            encoder: params.encoder,
-            n_latent: params.n_latent,
-            n_hidden: params.n_hidden,
-            max_steps: params.max_steps,
-            batch_size: params.batch_size,
-            learning_rate: params.learning_rate,
-            spatial_likelihood: params.spatial_likelihood,
-            reference_likelihood: params.reference_likelihood,
-            seeds: params.seeds,
-            seed: params.seed,
-            accelerator: params.accelerator,
+        preset: params.preset,
+        encoder: params.encoder,
+        n_latent: params.n_latent,
+        n_hidden: params.n_hidden,
+        max_steps: params.max_steps,
+        batch_size: params.batch_size,
+        learning_rate: params.learning_rate,
+        spatial_likelihood: params.spatial_likelihood,
+        reference_likelihood: params.reference_likelihood,
+        seeds: params.seeds,
+        seed: params.seed,
+        accelerator: params.accelerator,
+        // A killed training continues from here, in whatever task directory it is tried again.
+        checkpoint_dir: "${workflow.workDir}/checkpoints",
     ]
     def steps = [
         qc: [

@@ -22,9 +22,13 @@ workflow IMPUTE_GENES {
         package_digest,
     )
     imputed = IMPUTE.out.imputed
+    // The gene table: EVALUATE's, or without cross-validation IMPUTE's own.
+    judged = evaluation.map { sample, _evaluation, genes -> [sample, genes] }.filter { _sample, genes -> genes }
+    genes = judged.mix(IMPUTE.out.genes)
     models = TRAIN_FINAL.out.models
 
     emit:
     imputed // [sample, imputed.h5ad, latent.h5ad]
+    genes   // [sample, genes.tsv]
     models  // [sample, folder]
 }

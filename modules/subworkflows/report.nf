@@ -4,7 +4,7 @@ include { MULTIQC } from '../local/multiqc/main.nf'
 // Figures per sample, and one report over all samples.
 workflow REPORT_RESULTS {
     take:
-    results        // [sample, spatial, [references], panel, [qc], [models], imputed, latent, evaluation, genes, scores, prediction]
+    results        // [sample, spatial, [references], panel, [qc], [models], imputed, latent, genes, evaluation, scores, prediction]
     parameters     // name -> value
     package_digest
 
@@ -16,7 +16,7 @@ workflow REPORT_RESULTS {
         .toSortedList { one, other -> one.toString() <=> other.toString() }
         .map { rows -> versionsYaml(rows, workflow.manifest.version, workflow.nextflow.version) }
     MULTIQC(
-        REPORT.out.sections.flatten().toSortedList { one, other -> one.name <=> other.name },
+        REPORT.out.sections.flatten().toSortedList { one, other -> one.name <=> other.name }.filter { files -> files },
         file("${projectDir}/assets/multiqc_config.yml"),
         file("${projectDir}/assets/multiqc"),
         parametersTable(parameters),
@@ -42,5 +42,5 @@ def versionsYaml(rows, pipeline, nextflow) {
 
 def parametersTable(parameters) {
     def rows = parameters.collect { name, value -> "${name}\t${"${value ?: ''}".replaceAll(/\s/, ' ')}" }
-    return (["Parameter\tValue"] + rows).join('\n') + '\n'
+    return (["# id: params", "Parameter\tValue"] + rows).join('\n') + '\n'
 }

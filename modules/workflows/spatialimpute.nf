@@ -51,8 +51,15 @@ workflow SPATIALIMPUTE {
         .join(crossvalidated, remainder: true)
         .filter { _sample, final_models, _crossvalidated -> final_models }
         .map { sample, final_models, cv_models -> [sample, cv_models ? [cv_models, final_models] : [final_models]] }
+    results = PREPARE.out.counts
+        .join(PREPARE.out.qc)
+        .join(models)
+        .join(IMPUTE_GENES.out.imputed)
+        .join(IMPUTE_GENES.out.genes)
+        .join(evaluation.map { sample, scored, _genes -> [sample, scored] })
+        .join(scores)
     REPORT_RESULTS(
-        PREPARE.out.counts.join(PREPARE.out.qc).join(models).join(IMPUTE_GENES.out.imputed).join(evaluation).join(scores),
+        results,
         parameters,
         package_digest,
     )
