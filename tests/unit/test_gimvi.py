@@ -1,0 +1,326 @@
+"""The terms of the ELBO against torch.distributions, the renormalization of eq. 5, the adversary's losses."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from spatialimpute.imputation import StackSampler
+from spatialimpute.models.gimvi import Classifier, GimVI, classifier_accuracy, classifier_loss, fooling_loss
+from spatialimpute.models.networks import Noise
+from spatialimpute.training import TrainedStack
+from spatialimpute.training_data import DeviceData, Member, TrainingData
+from tissue import PAPER, SMALL, draw
+from torch.distributions import NegativeBinomial, Normal, Poisson, kl_divergence
+
+MEMBERS = [Member("0", 0.0, 0), Member("2", 0.0, 1), Member(None, 0.0, 0)]
+QUIET = replace(SMALL, dropout=0.0, input_masking=0.0)
+
+
+def generators(n, seed=0):
+    return [torch.Generator().manual_seed(seed + m) for m in range(n)]
+
+
+class Setup:
+    """A model with its data, and one minibatch of it."""
+
+    def __init__(self, settings, members=MEMBERS, decoder_hidden=0, **tissue):
+        self.references, self.spatial, self.panel = draw(**tissue)
+        self.data = TrainingData(self.references, self.spatial, self.panel, settings)
+        in_use = torch.tensor(np.stack([self.data.view(member.fold).in_use for member in members]))
+        self.model = GimVI(self.data.architecture(decoder_hidden, False), in_use, generators(len(members)))
+        if self.model.decoder.effect is not None:
+            torch.nn.init.normal_(self.model.decoder.effect, generator=torch.Generator().manual_seed(4))
+        self.data.prepare(self.model, members)
+        self.model.eval()
+        device_data = DeviceData(self.data, members, 1, 0, torch.device("cpu"))
+        self.cells = [order[0] for order in device_data.schedule]
+        self.minibatches = device_data.minibatches(self.model, self.cells)
+        self.members = members
+
+    @property
+    def spatial_index(self):
+        return len(self.references)
+
+    def rho(self, s, features):
+        """Eq. 5, gene by gene: softmax over the dataset's genes that each member may see, 0 elsewhere, (M, B, G)."""
+        model, spec = self.model, self.data.specs[s]
+        logits = torch.einsum("mbi,mig->mbg", features, model.decoder.rho.weight) + model.decoder.rho.bias
+        if model.decoder.effect is not None:
+            for m in range(len(self.members)):
+                for b in range(features.shape[1]):
+                    logits[m, b] += model.decoder.effect[m, self.minibatches[s].batch[m, b]]
+        visible = torch.zeros(len(self.members), logits.shape[-1])
+        visible[:, list(spec.genes)] = 1
+        if spec.spatial:
+            visible[:, : self.data.n_panel] *= model.encoder.in_use
+        rate = torch.exp(logits) * visible.unsqueeze(1)
+        return rate / rate.sum(-1, keepdim=True), visible
+
+    def counts(self, s):
+        """Raw counts of the minibatch, from the matrices themselves, (M, B, G)."""
+        spec = self.data.specs[s]
+        counts = self.spatial if spec.spatial else self.references[s]
+        X = torch.zeros(*self.cells[s].shape, self.model.arch.n_genes)
+        genes = [self.panel.genes[i] for i in spec.genes]
+        X[..., list(spec.genes)] = torch.tensor(counts.select(genes).toarray())[self.cells[s].long()]
+        return X
+
+
+CASES = {
+    "nb, zinb, panel encoder": (QUIET, {}),
+    "poisson, nb": (replace(QUIET, spatial_likelihood="poisson", reference_likelihood="nb"), {}),
+    "zinb, poisson": (replace(QUIET, spatial_likelihood="zinb", reference_likelihood="poisson"), {}),
+    "the paper's": (replace(PAPER, dropout=0.0), {}),
+    "latent library of batches": (replace(QUIET, latent_library=True), {"batches": (2, 3)}),
+    "hidden decoder": (QUIET, {"decoder_hidden": 6}),
+    "three datasets": (QUIET, {"n_cells": (90, 70, 60)}),
+    "three, separate, batches": (
+        replace(QUIET, encoder="separate", latent_library=True),
+        {"n_cells": (90, 70, 60), "batches": (2, 2)},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_terms_of_the_elbo(case):
+    settings, options = CASES[case]
+    setup = Setup(settings, **options)
+    model = setup.model
+    with torch.no_grad():
+        terms = model(setup.minibatches, None)
+        mean, log_var = model.encoder(setup.minibatches, None)
+        prior = Normal(torch.zeros(()), torch.ones(()))
+        kl_z = kl_divergence(Normal(mean, torch.exp(log_var / 2)), prior).sum(-1).mean(-1)
+        torch.testing.assert_close(terms.kl_z, kl_z, rtol=1e-5, atol=1e-6)
+        features = model.decoder.features(mean, None)
+        for s, spec in enumerate(setup.data.specs):
+            rho, visible = setup.rho(s, features[:, s])
+            x = setup.counts(s) * visible.unsqueeze(1)
+            if spec.latent_library:
+                log_library, kl_library = latent_library(setup, s)
+            else:
+                log_library, kl_library = torch.log(x.sum(-1)), torch.zeros(len(MEMBERS))
+            torch.testing.assert_close(terms.kl_library[:, s], kl_library, rtol=1e-4, atol=1e-6)
+            log_p = log_likelihood(model, s, x, rho * torch.exp(log_library).unsqueeze(-1), features[:, s])
+            log_p = torch.where(visible.unsqueeze(1) > 0, log_p + torch.lgamma(x + 1), 0)
+            expected = -log_p.double().sum(-1).mean(-1)
+            torch.testing.assert_close(terms.reconstruction[:, s].double(), expected, rtol=1e-4, atol=1e-4)
+        expected = (terms.reconstruction + 0.3 * (terms.kl_z + terms.kl_library)).mean(1)
+        torch.testing.assert_close(terms.loss(0.3), expected)
+
+
+def log_likelihood(model, s, x, mu, features):
+    likelihood = model.arch.datasets[s].likelihood
+    if likelihood == "poisson":
+        return Poisson(mu.clamp(min=1e-30)).log_prob(x)
+    log_theta = model.decoder.log_theta[:, s].unsqueeze(1)
+    log_nb = NegativeBinomial(torch.exp(log_theta), logits=torch.log(mu.clamp(min=1e-30)) - log_theta).log_prob(x)
+    if likelihood == "nb":
+        return log_nb
+    pi = torch.einsum("mbi,mig->mbg", features, model.decoder.pi.weight) + model.decoder.pi.bias
+    dropped, kept = F.logsigmoid(pi), F.logsigmoid(-pi) + log_nb
+    return torch.where(x == 0, torch.logaddexp(dropped, kept), kept)
+
+
+def latent_library(setup, s):
+    """The library encoder's mean, and its KL divergence from each batch's empirical moments of log totals."""
+    encoder, minibatch = setup.model.library[str(s)], setup.minibatches[s]
+    hidden = encoder.block(torch.log1p(minibatch.counts.x).unsqueeze(1), None)
+    mean, log_var = encoder.mean(hidden)[:, 0, :, 0], encoder.log_var(hidden)[:, 0, :, 0]
+    genes = [setup.panel.genes[i] for i in setup.data.specs[s].genes]
+    log_total = np.log(setup.references[s].select(genes).toarray().sum(1))
+    batch = setup.data.batches[s]
+    kl = torch.zeros_like(mean)
+    for b in np.unique(batch):
+        prior = Normal(torch.tensor(log_total[batch == b].mean()), torch.tensor(log_total[batch == b].std()))
+        inside = torch.tensor(batch)[setup.cells[s].long()] == b
+        kl[inside] = kl_divergence(Normal(mean, torch.sqrt(torch.exp(log_var) + 1e-4)), prior)[inside]
+    return mean, kl.mean(1)
+
+
+def test_z_is_drawn_from_the_posterior():
+    setup = Setup(QUIET)
+    with torch.no_grad():
+        mean, log_var = setup.model.encoder(setup.minibatches, None)
+        z = setup.model(setup.minibatches, Noise(generators(3, seed=7))).z
+    draws = Noise(generators(3, seed=7)).normal(*mean.shape[1:])
+    torch.testing.assert_close(z, mean + torch.exp(log_var / 2) * draws)
+
+
+def test_a_latent_library_is_drawn_from_its_posterior():
+    setup = Setup(replace(QUIET, latent_library=True))
+    encoder, minibatch = setup.model.library["0"], setup.minibatches[0]
+    with torch.no_grad():
+        mean, _ = encoder(minibatch, minibatch.batch, None)
+        draws = torch.stack([encoder(minibatch, minibatch.batch, Noise(generators(3, i)))[0] for i in range(0, 900, 3)])
+        hidden = encoder.block(torch.log1p(minibatch.counts.x).unsqueeze(1), None)
+        sd = torch.sqrt(torch.exp(encoder.log_var(hidden)[:, 0, :, 0]) + 1e-4)
+    assert ((draws.mean(0) - mean) / sd).abs().max() < 0.3
+    torch.testing.assert_close((draws.std(0) / sd).mean(1), torch.ones(3), rtol=0.05, atol=0)
+
+
+@pytest.mark.parametrize("decoder_hidden", [0, 6])
+def test_frequencies_sum_to_one_over_the_genes_in_use(decoder_hidden):
+    setup = Setup(QUIET, decoder_hidden=decoder_hidden)
+    stack = TrainedStack(setup.model.arch, MEMBERS, setup.model, None)
+    sampler = StackSampler(stack, setup.spatial, setup.panel)
+    z = torch.randn(3, 4, 10, 4, generator=torch.Generator().manual_seed(0))
+    everything = sampler.frequencies(z, slice(0, 24))
+    in_use = setup.model.encoder.in_use.bool()
+    for m, member in enumerate(MEMBERS):
+        panel = everything[m, ..., :15]
+        torch.testing.assert_close(panel[..., in_use[m]].sum(-1), torch.ones(4, 10))
+        held_out = [] if member.fold is None else setup.panel.folds[member.fold]
+        assert [setup.panel.shared[i] for i in torch.nonzero(~in_use[m]).flatten()] == held_out
+        # Held-out and unmeasured genes are relative to that same sum.
+        logits = torch.log(everything[m])
+        features = setup.model.decoder.features(z, None, slice(1, 2))[m]
+        raw = features @ setup.model.decoder.rho.weight[m] + setup.model.decoder.rho.bias[m]
+        torch.testing.assert_close(logits - logits[..., :1], raw - raw[..., :1], rtol=1e-4, atol=1e-4)
+    some = torch.tensor([20, 3, 16])
+    torch.testing.assert_close(sampler.frequencies(z, some), everything[..., some])
+
+
+def test_held_out_and_absent_genes_are_no_part_of_a_dataset():
+    """No gradient of a dataset's likelihood reaches what the decoder says of a gene it does not show."""
+    setup = Setup(QUIET, n_cells=(90, 70, 60))
+    weight = setup.model.decoder.rho.bias
+    for s in range(3):
+        terms = setup.model(setup.minibatches, None)
+        gradient = torch.autograd.grad(terms.reconstruction[:, s].sum(), [weight, setup.model.decoder.log_theta])
+        _, visible = setup.rho(s, torch.zeros(3, 32, 4))
+        assert torch.equal((gradient[0][:, 0] != 0).float(), visible)
+        assert torch.equal((gradient[1][:, s] != 0).float(), visible)
+    assert visible.sum(1).tolist() == [10, 10, 15]
+    assert [len(spec.genes) for spec in setup.data.specs] == [23, 23, 15]
+
+
+def test_effects_of_batches_and_their_counterfactual():
+    setup = Setup(QUIET, batches=(3, 2))
+    decoder = setup.model.decoder
+    assert decoder.effect.shape == (3, 5, 24)
+    features = torch.randn(3, 2, 6, 4, generator=torch.Generator().manual_seed(1))
+    plain = decoder.rho(features)
+    with torch.no_grad():
+        for dataset, batches in ((0, slice(0, 3)), (1, slice(3, 5))):
+            expected = plain + decoder.effect[:, batches].mean(1).view(3, 1, 1, 24)
+            torch.testing.assert_close(decoder.counterfactual_logits(features, dataset), expected)
+            columns = torch.tensor([5, 1])
+            some = decoder.counterfactual_logits(features, dataset, columns)
+            torch.testing.assert_close(some, expected[..., columns])
+
+
+# ---- encoders ----
+
+
+@pytest.mark.parametrize("batches", [(1, 1), (2, 3)])
+def test_panel_input_is_standardized_per_batch(batches):
+    settings = replace(QUIET, reweight=False, batch_size=4000)
+    setup = Setup(settings, n_cells=(400, 300), batches=batches, depths=(200, 100))
+    with torch.no_grad():
+        x = setup.model.encoder.panel_input(setup.minibatches)
+    in_use = setup.model.encoder.in_use.bool()
+    for m in range(len(MEMBERS)):
+        assert not x[m][..., ~in_use[m]].any()  # exactly 0, for every dataset
+        for s in range(2):
+            for batch in setup.minibatches[s].batch[m].unique():
+                part = x[m, s][setup.minibatches[s].batch[m] == batch][:, in_use[m]]
+                assert part.mean(0).abs().max() < 0.1
+                assert 0.75 < part.std(0).min() and part.std(0).max() < 1.1  # 0.01 is added to each sd
+
+
+def test_panel_input_does_not_depend_on_depth():
+    setup = Setup(QUIET)
+    encoder = setup.model.encoder
+    before = encoder.panel_input(setup.minibatches)
+    for minibatch in setup.minibatches:
+        minibatch.panel, minibatch.panel_total = minibatch.panel * 3, minibatch.panel_total * 3
+    torch.testing.assert_close(encoder.panel_input(setup.minibatches), before, rtol=1e-4, atol=1e-4)
+
+
+def test_random_masking_of_input_genes():
+    setup = Setup(SMALL)
+    mask = setup.model.encoder._random_mask(Noise(generators(3)), (2, 4000, 50)).float()
+    assert mask.mean().item() == pytest.approx(0.35, abs=0.01)
+    rates = mask.mean(-1).flatten()  # uniform in [0, 0.7], beside the sampling of 50 genes
+    assert rates.std().item() == pytest.approx((0.7**2 / 12 + 0.35 * 0.65 / 50) ** 0.5, abs=0.015)
+
+
+@pytest.mark.parametrize("encoder", ["panel", "separate"])
+def test_what_an_encoder_sees(encoder):
+    """Reference genes beyond the panel: only the paper's encoder sees them. Held-out spatial genes: neither."""
+    setup = Setup(replace(QUIET, encoder=encoder))
+
+    def encode(s, gene, plus):
+        device_data = DeviceData(setup.data, MEMBERS, 1, 0, torch.device("cpu"))
+        matrix = device_data.matrices[s]
+        matrix.values = torch.where(matrix.indices == gene, matrix.values + plus, matrix.values)
+        minibatches = device_data.minibatches(setup.model, setup.cells)
+        with torch.no_grad():
+            return setup.model.encoder(minibatches, None)[0][:, s]
+
+    beyond, held_out = 20, 0  # gene 0 is held out in fold 0, the first member's
+    changed = [not torch.equal(*pair) for pair in zip(encode(0, beyond, 0), encode(0, beyond, 9), strict=True)]
+    assert changed == [encoder == "separate"] * 3
+    changed = [not torch.equal(*pair) for pair in zip(encode(1, held_out, 0), encode(1, held_out, 9), strict=True)]
+    assert changed == [False, True, True]
+
+
+def test_both_sides_share_the_panel_encoder():
+    """A spatial cell is encoded as a reference cell of the same standardized profile is."""
+    setup = Setup(QUIET)
+    encoder = setup.model.encoder
+    with torch.no_grad():
+        encoder.input_mean[:] = encoder.input_mean[:, :1]
+        encoder.input_scale[:] = encoder.input_scale[:, :1]
+        twice = [setup.minibatches[1], replace(setup.minibatches[1])]
+        mean, log_var = encoder(twice, None)
+    torch.testing.assert_close(mean[:, 0], mean[:, 1])
+    torch.testing.assert_close(log_var[:, 0], log_var[:, 1])
+
+
+# ---- adversary ----
+
+
+def log_probabilities(datasets):
+    logits = torch.randn(2, datasets, 30, datasets, generator=torch.Generator().manual_seed(0))
+    return torch.log_softmax(logits, -1)
+
+
+@pytest.mark.parametrize("datasets", [2, 3, 4])
+def test_losses_of_the_adversary(datasets):
+    log_p = log_probabilities(datasets)
+    for m in range(2):
+        flat = log_p[m].reshape(-1, datasets)
+        truth = torch.arange(datasets).repeat_interleave(30)
+        torch.testing.assert_close(classifier_loss(log_p)[m], F.cross_entropy(flat, truth))
+        wrong = [F.cross_entropy(flat, (truth + i) % datasets) for i in range(1, datasets)]
+        torch.testing.assert_close(fooling_loss(log_p)[m], torch.stack(wrong).mean())
+        accuracy = (flat.argmax(-1) == truth).float().mean()
+        torch.testing.assert_close(classifier_accuracy(log_p)[m], accuracy)
+
+
+def test_classifier_gives_probabilities_and_learns():
+    classifier = Classifier(2, 4, 3)
+    for module in classifier.modules():
+        if hasattr(module, "reset"):
+            module.reset(generators(2))
+    generator = torch.Generator().manual_seed(3)
+    z = torch.randn(2, 3, 40, 4, generator=generator) + 2 * torch.eye(3, 4).view(1, 3, 1, 4)
+    noise = Noise(generators(2))
+    torch.testing.assert_close(classifier(z, noise).exp().sum(-1), torch.ones(2, 3, 40))
+    optimizer = torch.optim.Adam(classifier.parameters(), lr=0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        classifier_loss(classifier(z, noise)).sum().backward()
+        optimizer.step()
+    classifier.eval()
+    assert classifier_accuracy(classifier(z, noise)).min() > 0.8
+    # The gradient that fools it moves codes away from their own dataset's side.
+    z.requires_grad_()
+    before = fooling_loss(classifier(z, Noise(generators(2))))
+    (gradient,) = torch.autograd.grad(before.sum(), z)
+    after = fooling_loss(classifier(z - 20 * gradient, Noise(generators(2))))
+    assert (after < before).all()
