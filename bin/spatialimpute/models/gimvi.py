@@ -225,15 +225,17 @@ class GimVI(nn.Module):
             }
         )
         self.decoder = Decoder(arch, members)
-        self._columns = [self._as_columns(dataset.genes) for dataset in arch.datasets]
+        self._columns = [self._as_columns(s, dataset.genes) for s, dataset in enumerate(arch.datasets)]
         if generators is not None:
             self.reset(generators)
 
-    def _as_columns(self, genes: tuple[int, ...]) -> Tensor | slice | None:
-        """The cheapest way to pick a dataset's genes: nothing, a leading slice, or an index."""
+    def _as_columns(self, s: int, genes: tuple[int, ...]) -> str | slice | None:
+        """The cheapest way to pick a dataset's genes: nothing, a leading slice, or the name of an index."""
         if genes == tuple(range(len(genes))):
             return None if len(genes) == self.arch.n_genes else slice(0, len(genes))
-        return torch.tensor(genes)
+        name = f"columns_{s}"
+        self.register_buffer(name, torch.tensor(genes), persistent=False)  # moves between devices with the model
+        return name
 
     def reset(self, generators: list[torch.Generator]) -> None:
         """Draw initial weights: layers as torch.nn.Linear's, log theta from N(0, 1)."""
@@ -265,6 +267,7 @@ class GimVI(nn.Module):
     def _log_likelihood(self, s: int, minibatch: Minibatch, features: Tensor, log_library: Tensor) -> Tensor:
         """log p(x | z, l) of dataset s over its own genes (eq. 5), (M, B)."""
         dataset, columns, decoder = self.arch.datasets[s], self._columns[s], self.decoder
+        columns = getattr(self, columns) if isinstance(columns, str) else columns
         every = slice(None) if columns is None else columns
         logits = decoder.rho(features, columns)
         if decoder.effect is not None:
