@@ -92,7 +92,8 @@ class TrainingState:
         share = torch.tensor(0.5**self.halvings, dtype=torch.float32, device=before[0].device)
         with torch.no_grad():
             for parameter, old in zip(module.parameters(), before, strict=True):
-                parameter.copy_(old + share.view(-1, *[1] * (old.dim() - 1)) * (parameter - old))
+                # lerp gives exactly the whole step where the share is 1
+                parameter.copy_(torch.lerp(old, parameter, share.view(-1, *[1] * (old.dim() - 1))))
 
     def finite_members(self) -> np.ndarray:
         """Which members' losses and weights are finite, (M,) bool."""
