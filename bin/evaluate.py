@@ -20,19 +20,23 @@ log = logging.getLogger("evaluate")
     "--predictions", "folder", required=True, type=click.Path(exists=True, file_okay=False),
     help="Folder of the predictions of all methods.",
 )  # fmt: skip
+@click.option("--preset", default="default", show_default=True, help="Whether the kNN estimate may take a share.")
 @click.option("--verdict-pass", default=0.2, show_default=True, help="Smallest partial score of verdict pass.")
 @click.option("--verdict-warn", default=0.1, show_default=True, help="Smallest partial score of verdict warn.")
-def main(sample, spatial, references, panel_path, folder, verdict_pass, verdict_warn):
+def main(sample, spatial, references, panel_path, folder, preset, verdict_pass, verdict_warn):
     cli.set_threads(1)
     from spatialimpute.evaluation import reliability, scores, selection
     from spatialimpute.io.counts import read_counts
     from spatialimpute.io.panel import read_panel
     from spatialimpute.io.predictions import read_predictions, write_predictions
+    from spatialimpute.settings import resolve_settings
 
     counts, panel = read_counts(spatial), read_panel(panel_path)
     predictions = [read_predictions(path) for path in sorted(Path(folder).glob("*.h5ad"))]
     members = [prediction for prediction in predictions if prediction.method == "gimvi"]
     knn = next((prediction for prediction in predictions if prediction.method == "knn"), None)
+    if not resolve_settings(preset).knn_share:
+        knn = None
     truth = selection.Truth.of(counts, panel)
     choice = selection.choose(members, knn, truth)
     table = scores.score_table([choice.prediction, *predictions], truth)

@@ -46,7 +46,8 @@ def main(
     stacks = training.load(models, panel)
     chosen = json.loads(Path(evaluation).read_text()) if evaluation else {"knn_weight": 0.0}
     if genes_path:
-        genes = pd.read_csv(genes_path, sep="\t")
+        texts = {"gene": str, "fold": str}  # a gene may be called NA, a fold 0
+        genes = pd.read_csv(genes_path, sep="\t", dtype=texts, keep_default_na=False, na_values=[""])
     else:
         genes = gene_table(counts, reference_counts, panel, None, passes=0, warns=0)
         genes.to_csv("genes.tsv", sep="\t", index=False, float_format="%.5g")

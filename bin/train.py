@@ -81,11 +81,12 @@ def main(
     where = device.choose(accelerator, threads)
     data = TrainingData([read_counts(path) for path in references], counts, panel, settings)
 
+    package = digest(Path(__file__).parent / "spatialimpute", "*.py")
     used = []
 
     def checkpoint(group):
         inputs = [digest(path) for path in (spatial, *references, panel_path)]
-        facts = [inputs, as_dict(settings), [asdict(member) for member in group], seed, cli.__version__, str(where)]
+        facts = [inputs, as_dict(settings), [asdict(member) for member in group], seed, package, str(where)]
         key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
         used.append(Checkpoints(checkpoint_dir, key))
         return used[-1]

@@ -43,7 +43,7 @@ def stepOptions(params) {
         ],
         crossvalidate: train + [kappa: params.kappa == 'auto' ? params.kappa_grid : params.kappa],
         finish: train + [kappa: params.kappa],
-        evaluate: [verdict_pass: params.verdict_pass, verdict_warn: params.verdict_warn],
+        evaluate: [preset: params.preset, verdict_pass: params.verdict_pass, verdict_warn: params.verdict_warn],
         impute: [
             n_samples: params.n_samples,
             interval: params.interval,

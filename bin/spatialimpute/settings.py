@@ -18,11 +18,13 @@ class Settings:
     decoder_hidden : width of the decoder's hidden layer per ensemble member, 0 linear; repeats if seeds outnumber it
     seeds : members of an ensemble
     latent_library : whether the reference's library size is inferred (LogNormal) or observed
-    max_steps : optimizer steps; 0: as many as 200 epochs of the largest dataset take
+    epochs : passes over the largest dataset
+    min_steps, max_steps : fewest and most optimizer steps, whatever the epochs take; max_steps 0 sets no limit
     adam_eps, weight_decay, learning_rate, cosine : the optimizer; `cosine` decays the learning rate to 0
     kl_weight : weight of the KL terms that the linear warm-up reaches at the end
     input_masking : largest rate of random masking of input genes (panel encoder)
     reweight : draw reference cells by how often they are neighbors of spatial cells
+    knn_share : whether a share of the kNN estimate, its weight chosen by cross-validation, enters the prediction
     early_stopping : stop a member whose held-out ELBO no longer improves
     """
 
@@ -34,6 +36,8 @@ class Settings:
     reference_likelihood: str = "zinb"
     spatial_likelihood: str = "nb"
     latent_library: bool = False
+    epochs: int = 13
+    min_steps: int = 500
     max_steps: int = 1200
     batch_size: int = 128
     learning_rate: float = 3e-3
@@ -44,6 +48,7 @@ class Settings:
     dropout: float = 0.2
     input_masking: float = 0.7
     reweight: bool = True
+    knn_share: bool = True
     early_stopping: bool = True
 
 
@@ -58,11 +63,14 @@ PRESETS = {
         seeds=1,
         spatial_likelihood="auto",
         latent_library=True,
+        epochs=200,
+        min_steps=1,
         max_steps=0,
         learning_rate=1e-3,
         adam_eps=1e-2,
         cosine=False,
         reweight=False,
+        knn_share=False,
         early_stopping=False,
     ),
 }

@@ -99,8 +99,9 @@ def _split(data: TrainingData, members: list[Member], device: torch.device) -> l
 
 
 def n_steps(settings: Settings, n_cells: int) -> int:
-    """Optimizer steps of a training; 0 in the settings means 200 epochs of the largest dataset."""
-    return settings.max_steps or 200 * math.ceil(n_cells / settings.batch_size)
+    """Optimizer steps of a training: the epochs of the largest dataset, within the settings' bounds."""
+    steps = max(settings.min_steps, settings.epochs * math.ceil(n_cells / settings.batch_size))
+    return min(steps, settings.max_steps) if settings.max_steps else steps
 
 
 def _train_stack(

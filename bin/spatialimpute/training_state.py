@@ -59,8 +59,10 @@ class TrainingState:
     def set_learning_rate(self, rate: float) -> None:
         """Set it for both optimizers; a member whose loss failed takes a smaller share of each step."""
         self.learning_rate = rate
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        optimizers = [self.optimizer] if self.classifier is None else [self.optimizer, self.classifier_optimizer]
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
 
     def update(self, minibatches, kl_weight: float) -> None:
         """One optimizer step of every member, and one of its adversary where kappa > 0."""

@@ -103,12 +103,12 @@ def gene_table(
     scores : scores of the chosen prediction, one row per held-out gene; None without cross-validation
     """
     table = pd.DataFrame(index=pd.Index(panel.targets, name="gene"), columns=GENE_COLUMNS[1:], dtype=object)
-    table["measured"] = table.index.isin(panel.shared)
+    table["measured"] = table.index.isin(spatial.genes)
     table["verdict"] = "not assessed"
     table["reason"] = np.where(
         table["measured"], "not cross-validated", "not on the panel; calibration is needed to judge it"
     )
-    _add_measured(table, spatial, panel)
+    _add_measured(table, spatial)
     _add_reference(table, references)
     if scores is not None:
         scores = scores.set_index("gene")
@@ -120,15 +120,16 @@ def gene_table(
     return table.reset_index()[GENE_COLUMNS]
 
 
-def _add_measured(table: pd.DataFrame, spatial: Counts, panel: Panel) -> None:
-    counts = spatial.select(panel.shared)
+def _add_measured(table: pd.DataFrame, spatial: Counts) -> None:
+    measured = table.index[table["measured"]]
+    counts = spatial.select(measured)
     detected = np.asarray((counts > 0).sum(0)).ravel()
-    table.loc[panel.shared, "n_detected"] = detected
-    table.loc[panel.shared, "detected_fraction"] = detected / counts.shape[0]
+    table.loc[measured, "n_detected"] = detected
+    table.loc[measured, "detected_fraction"] = detected / counts.shape[0]
     if spatial.coords is not None:
         logs = counts.copy()
         logs.data = np.log1p(logs.data)
-        table.loc[panel.shared, "moran_i"] = moran_i(logs, spatial.coords)
+        table.loc[measured, "moran_i"] = moran_i(logs, spatial.coords)
 
 
 def _add_reference(table: pd.DataFrame, references: list[Counts]) -> None:

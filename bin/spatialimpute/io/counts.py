@@ -101,10 +101,10 @@ def write_counts(path: str | Path, counts: Counts) -> None:
     data.write_h5ad(path, compression="gzip", compression_opts=1)
 
 
-def digest(path: str | Path) -> str:
-    """`sha256:` and the hex digest of a file's bytes; a folder's files are taken in sorted order."""
+def digest(path: str | Path, pattern: str = "*") -> str:
+    """`sha256:` and the hex digest of a file's bytes; a folder's files (of a pattern) are taken in sorted order."""
     path, sha = Path(path), hashlib.sha256()
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    files = sorted(p for p in path.rglob(pattern) if p.is_file()) if path.is_dir() else [path]
     for file in files:
         with open(file, "rb") as handle:
             while block := handle.read(1 << 20):

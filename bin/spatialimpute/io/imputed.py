@@ -94,7 +94,8 @@ def write_latent(
     """Write the latent codes of all cells of both sides: obsm['X_gimvi'], obs `dataset`, `side`, `celltype`."""
     rows = []
     for counts, side in [(spatial, "spatial"), *((reference, "reference") for reference in references)]:
-        celltype = counts.obs["celltype"].astype(str) if "celltype" in counts.obs else pd.Series("", counts.obs.index)
+        celltype = counts.obs.get("celltype", pd.Series(None, counts.obs.index, dtype=object))
+        celltype = celltype.astype(object).fillna("").astype(str)
         name = counts.info.get("id", side)
         cells = [f"{name}:{cell}" for cell in counts.cells]
         rows.append(pd.DataFrame({"dataset": name, "side": side, "celltype": celltype.to_numpy()}, index=cells))
