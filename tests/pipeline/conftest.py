@@ -23,23 +23,19 @@ def pytest_collection_modifyitems(items):
 
 @dataclass
 class Run:
-    """One `nextflow run`: its exit code, all it printed, and where its results are."""
+    """One `nextflow run`: its exit code, all it printed, where its results are, and its tasks.
+
+    `trace` has a row per task: `process` without the workflow's name, `tag`, `status`, `exit`, `attempt`, …
+    """
 
     code: int
     text: str
     outdir: Path
-
-    @property
-    def trace(self) -> pd.DataFrame:
-        """One row per task: `process` without the workflow's name, `tag`, `status`, `exit`, `attempt`, …"""
-        trace = pd.read_csv(self.outdir / "pipeline_info/trace.tsv", sep="\t", keep_default_na=False)
-        trace["process"] = trace["process"].str.split(":").str[-1]
-        return trace
+    trace: pd.DataFrame | None
 
     def tasks(self, *statuses: str) -> list[str]:
         """`PROCESS tag` of the tasks that ended so, sorted."""
-        trace = self.trace
-        rows = trace[trace["status"].isin(statuses)]
+        rows = self.trace[self.trace["status"].isin(statuses)]
         return sorted(f"{row.process} {row.tag}".removesuffix(" -") for row in rows.itertuples())
 
     @property
@@ -72,13 +68,23 @@ class Launcher:
             ["env", *(f"{name}={value}" for name, value in environment.items()), *command],
             cwd=self.cwd, capture_output=True, text=True, timeout=900, check=False,
         )  # fmt: skip
-        return Run(done.returncode, done.stdout + done.stderr, Path(target or self.outdir))
+        outdir = Path(target or self.outdir)
+        return Run(done.returncode, done.stdout + done.stderr, outdir, read_trace(outdir / "pipeline_info/trace.tsv"))
 
     def sheet(self, name: str, rows: list[dict]) -> str:
         """Write a samplesheet into the folder that runs start from."""
         table = pd.DataFrame(rows, columns=["sample", "spatial", "reference", "technology", "celltype_key"])
         table.to_csv(self.cwd / name, index=False)
         return name
+
+
+def read_trace(path: Path) -> pd.DataFrame | None:
+    """Now, since the next run into the same folder writes its own."""
+    if not path.exists():
+        return None
+    trace = pd.read_csv(path, sep="\t", keep_default_na=False)
+    trace["process"] = trace["process"].str.split(":").str[-1]
+    return trace
 
 
 def ignore(_folder, names):
