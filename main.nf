@@ -15,7 +15,7 @@ workflow {
         }
         SPATIALIMPUTE(parameters, stepOptions(parameters))
         workflow.onComplete {
-            closing(parameters.input, parameters.outdir)
+            closing(parameters.outdir)
         }
     }
 }

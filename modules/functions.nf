@@ -13,9 +13,15 @@ def flags(options) {
         .join(' ')
 }
 
-// A value as one word of the shell, whatever it holds.
+// A value as one word of the shell, whatever it holds; whole numbers without a fraction (1e3 arrives as 1000.0).
 def quote(value) {
-    return "'" + value.toString().replace("'", "'\\''") + "'"
+    def whole = value instanceof Number && value == Math.floor(value as double)
+    return "'" + (whole ? value as long : value).toString().replace("'", "'\\''") + "'"
+}
+
+// A list, as a params file may give it, as text.
+def commaList(value) {
+    return value instanceof List ? value.join(',') : value
 }
 
 // Digest of the Python package. Nextflow hashes the scripts of bin/ that a task names, but not what they import;
@@ -95,29 +101,29 @@ def missing(params) {
 }
 
 // The last lines of a run: where the results are, and of each task that failed, its own words.
-def closing(input, outdir) {
-    def folder = file(outdir)
-    def failed = failedTasks(file("${outdir}/pipeline_info/trace.tsv"))
-    def broken = failed.collect { task -> task.tag.tokenize(' ').first() }
-    def report = folder.resolve('multiqc/multiqc_report.html')
+def closing(outdir) {
+    def tasks = tracedTasks(file("${outdir}/pipeline_info/trace.tsv"))
+    def failed = tasks.values().findAll { task -> task.status == 'FAILED' }
+    def report = file("${outdir}/multiqc/multiqc_report.html")
     def lines = []
-    if (workflow.success && report.exists()) {
+    if (tasks.any { name, task -> name.endsWith(':MULTIQC') && task.status != 'FAILED' }) {
         lines << "Report: ${report}"
     }
-    sheetRows(file(input, glob: false)).each { row ->
-        def results = folder.resolve("${row.sample}")
-        if (workflow.success && !(row.sample in broken) && results.resolve('imputed.h5ad').exists()) {
-            lines << "${row.sample}: ${results}/imputed.h5ad ${results}/genes.tsv"
+    tasks
+        .findAll { name, task -> name.contains(':REPORT ') && task.status != 'FAILED' }
+        .each { _name, task ->
+            lines << "${task.tag}: ${file("${outdir}/${task.tag}/imputed.h5ad")} ${file("${outdir}/${task.tag}/genes.tsv")}"
         }
-    }
     failed.each { task ->
         lines << "FAILED ${task.process.tokenize(':').last()} (${task.tag}): ${complaint(file(task.workdir))}"
     }
     println(lines.join('\n'))
 }
 
-def failedTasks(trace) {
-    return trace.exists() ? trace.splitCsv(header: true, sep: '\t').findAll { task -> task.status == 'FAILED' } : []
+// Task name -> its last attempt.
+def tracedTasks(trace) {
+    def rows = trace.exists() ? trace.splitCsv(header: true, sep: '\t') : []
+    return rows.sort { task -> task.attempt as int }.collectEntries { task -> [task.name, task] }
 }
 
 // From "ERROR:" on, or the last lines, of what the task wrote to stderr.

@@ -1,4 +1,4 @@
-include { flags } from './functions.nf'
+include { commaList ; flags } from './functions.nf'
 
 /*
  * Which parameter reaches which step. Each step takes its own options as an input, so that a changed
@@ -32,7 +32,7 @@ def stepOptions(params) {
             min_counts: params.min_counts,
             min_genes: params.min_genes,
             max_mad: params.max_mad,
-            drop_outliers: params.drop_outliers,
+            drop_outliers: "${params.drop_outliers}" == 'true',
         ],
         select_genes: [
             cv_folds: params.cv_folds,
@@ -41,7 +41,7 @@ def stepOptions(params) {
             min_shared_genes: params.min_shared_genes,
             seed: params.seed,
         ],
-        crossvalidate: train + [kappa: params.kappa == 'auto' ? params.kappa_grid : params.kappa],
+        crossvalidate: train + [kappa: params.kappa == 'auto' ? commaList(params.kappa_grid) : params.kappa],
         finish: train + [kappa: params.kappa],
         evaluate: [preset: params.preset, verdict_pass: params.verdict_pass, verdict_warn: params.verdict_warn],
         impute: [

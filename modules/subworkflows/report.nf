@@ -41,6 +41,6 @@ def versionsYaml(rows, pipeline, nextflow) {
 }
 
 def parametersTable(parameters) {
-    def rows = parameters.collect { name, value -> "${name}\t${"${value ?: ''}".replaceAll(/\s/, ' ')}" }
+    def rows = parameters.collect { name, value -> "${name}\t${"${value == null ? '' : value}".replaceAll(/\s/, ' ')}" }
     return (["# id: params", "Parameter\tValue"] + rows).join('\n') + '\n'
 }

@@ -3,7 +3,7 @@ include { PREPARE        } from '../subworkflows/prepare.nf'
 include { CROSSVALIDATE  } from '../subworkflows/crossvalidate.nf'
 include { IMPUTE_GENES   } from '../subworkflows/impute.nf'
 include { REPORT_RESULTS } from '../subworkflows/report.nf'
-include { existingFiles ; packageDigest ; sheetFiles ; sheetRows } from '../functions.nf'
+include { commaList ; existingFiles ; packageDigest ; sheetFiles ; sheetRows } from '../functions.nf'
 
 workflow SPATIALIMPUTE {
     take:
@@ -28,7 +28,7 @@ workflow SPATIALIMPUTE {
     )
     PREPARE(
         CHECK_INPUTS.out.samples.splitJson(),
-        [gene_aliases: named.gene_aliases, gene_folds: named.gene_folds, genes: parameters.genes],
+        [gene_aliases: named.gene_aliases, gene_folds: named.gene_folds, genes: commaList(parameters.genes)],
         options,
         package_digest,
     )
@@ -40,7 +40,7 @@ workflow SPATIALIMPUTE {
         crossvalidated = channel.empty()
     }
     else {
-        CROSSVALIDATE(PREPARE.out.counts, methods(parameters.baselines), options, package_digest)
+        CROSSVALIDATE(PREPARE.out.counts, "${commaList(parameters.baselines)}".tokenize(', ').unique(), options, package_digest)
         evaluation = CROSSVALIDATE.out.evaluation
         scores = CROSSVALIDATE.out.scores
         crossvalidated = CROSSVALIDATE.out.models
@@ -67,9 +67,4 @@ workflow SPATIALIMPUTE {
 
     emit:
     report
-}
-
-// The baselines asked for; a wrong name is CHECK_INPUTS' to report.
-def methods(baselines) {
-    return [baselines ?: []].flatten().collectMany { text -> text.toString().tokenize(', ') }.unique()
 }
