@@ -12,13 +12,12 @@ fail() {
     exit 1
 }
 
-# Run `$2 …` unless it was last done with the same `$1` (a digest).
+# Run `$3`, which makes `$2`, unless that is there and was made with the same `$1` (a digest).
 once() {
-    local stamp=.venv/.$2.stamp digest=$1
-    shift
-    [ "$(cat "$stamp" 2>/dev/null)" = "$digest" ] && return
-    "$@"
-    echo "$digest" > "$stamp"
+    local stamp=.venv/.$3.stamp
+    [ -x "$2" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$1" ] && return
+    "$3"
+    echo "$1" > "$stamp"
 }
 
 digest() {
@@ -138,10 +137,10 @@ install_nextflow() {
 
 case ${1:-} in
     python)
-        once "$(digest $here/requirements.lock $here/requirements-dev.lock)" install_python
+        once "$(digest $here/requirements.lock $here/requirements-dev.lock)" .venv/bin/python install_python
         ;;
     nextflow)
-        once "$(digest $here/nextflow/* $here/setup.sh)" install_nextflow
+        once "$(digest $here/nextflow/* $here/setup.sh)" .venv/bin/nextflow install_nextflow
         ;;
     *)
         fail "usage: setup.sh python|nextflow"

@@ -1,0 +1,131 @@
+"""The project as a whole: its files agree with each other, and set-up says what is missing."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from spatialimpute import __version__
+
+
+def test_nextflow_and_python_name_the_same_version(root):
+    manifest = re.search(r"version\s*=\s*'([^']+)'", (root / "nextflow.config").read_text()).group(1)
+    assert manifest == __version__
+
+
+def test_defaults_are_those_of_the_schema(root):
+    """outdir and publish_dir_mode are left out of nextflow.config, which says why."""
+    schema = json.loads((root / "nextflow_schema.json").read_text())
+    documented = {
+        name: spec.get("default") for group in schema["$defs"].values() for name, spec in group["properties"].items()
+    }
+    block = re.search(r"^params \{(.*?)^\}", (root / "nextflow.config").read_text(), re.S | re.M).group(1)
+    given = dict(re.findall(r"^    (\w+)\s*= (.+)$", block, re.M))
+    values = {name: yaml.safe_load(text) for name, text in given.items()}
+    for name in ("outdir", "publish_dir_mode"):
+        documented.pop(name)
+    assert values == documented
+
+
+def test_nextflow_code_is_lint_clean(root):
+    done = subprocess.run(
+        [root / ".venv/bin/nextflow", "lint", "main.nf", "nextflow.config", "assets/conf", "modules"],
+        cwd=root, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "had no errors" in done.stdout and "Warn" not in done.stdout
+
+
+def test_every_module_is_described_and_has_what_a_process_needs(root):
+    for module in (root / "modules/local").iterdir():
+        text = (module / "main.nf").read_text()
+        for part in ("label ", "container ", "input:", "output:", "emit:", "script:", "stub:", "package_digest"):
+            assert part in text, f"{module.name}: {part}"
+        assert ("topic: versions" in text) == (module.name != "multiqc")
+        assert yaml.safe_load((module / "meta.yml").read_text())["name"] == module.name
+
+
+class Checkout:
+    """A copy of the set-up, on a PATH that holds only what is put there."""
+
+    def __init__(self, root: Path, folder: Path):
+        self.folder = folder
+        self.tools = folder / "tools"
+        self.tools.mkdir()
+        shutil.copytree(root / "containers/local", folder / "containers/local")
+        for name in (
+            "bash",
+            "env",
+            "cat",
+            "sha256sum",
+            "dirname",
+            "sed",
+            "mkdir",
+            "mktemp",
+            "rm",
+            "sort",
+            "head",
+            "ln",
+        ):
+            self.tool(name, target=shutil.which(name))
+
+    def tool(self, name: str, script: str = "", target: str | None = None) -> None:
+        path = self.tools / name
+        if target:
+            path.symlink_to(target)
+        else:
+            path.write_text(f"#!{shutil.which('bash')}\n{script}\n")
+            path.chmod(0o755)
+
+    def setup(self, what: str) -> tuple[int, str]:
+        done = subprocess.run(
+            ["bash", "containers/local/setup.sh", what],
+            cwd=self.folder, env={"PATH": str(self.tools), "HOME": os.environ["HOME"]}, capture_output=True, text=True,
+            check=False, timeout=60,
+        )  # fmt: skip
+        return done.returncode, done.stderr
+
+
+@pytest.fixture
+def checkout(root, tmp_path):
+    return Checkout(root, tmp_path)
+
+
+def test_a_missing_python_is_said_in_one_line(checkout):
+    checkout.tool("python3", "exit 1  # too old")
+    code, message = checkout.setup("python")
+    assert code != 0
+    assert message.count("\n") == 1 and "Python 3.11" in message and "install" in message
+
+
+@pytest.mark.parametrize(
+    ("java", "expected"), [(None, "no Java"), ("echo 'openjdk version \"11.0.2\"' >&2", "Java 11 is too old")]
+)
+def test_a_missing_or_old_java_is_said_in_one_line(checkout, java, expected):
+    if java:
+        checkout.tool("java", java)
+    code, message = checkout.setup("nextflow")
+    assert code != 0
+    assert message.count("\n") == 1 and expected in message and "17" in message
+
+
+def test_neither_nextflow_nor_network_nor_maven_is_said_in_one_line(checkout):
+    checkout.tool("java", "echo 'openjdk version \"17.0.2\"' >&2")
+    checkout.tool("curl", "exit 6")
+    code, message = checkout.setup("nextflow")
+    assert code != 0
+    assert message.count("\n") == 1 and "Nextflow 25.04" in message and "Maven" in message
+
+
+def test_a_nextflow_on_the_path_is_used_if_it_is_new_enough(checkout):
+    checkout.tool("java", "echo 'openjdk version \"21\"' >&2")
+    checkout.tool("curl", "exit 6")
+    checkout.tool("nextflow", "echo nextflow version 24.10.1.5930")
+    assert checkout.setup("nextflow")[0] != 0
+    checkout.tool("nextflow", "echo nextflow version 25.10.0.1234")
+    assert checkout.setup("nextflow") == (0, "")
+    assert (checkout.folder / ".venv/bin/nextflow").resolve() == checkout.tools / "nextflow"
