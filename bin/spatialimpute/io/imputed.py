@@ -53,13 +53,17 @@ class ImputedWriter:
         self.latent[rows], self.panel_total[rows], self.supported[rows] = chunk.latent, chunk.panel_total, supported
 
     def __exit__(self, kind, error, trace) -> None:
-        if kind is None:
-            self._write_annotations()
-        self.file.close()
-        if kind is None:
-            self.partial.replace(self.path)
-        else:
-            self.partial.unlink()
+        complete = False
+        try:
+            if kind is None:
+                self._write_annotations()
+                complete = True
+        finally:
+            self.file.close()
+            if complete:
+                self.partial.replace(self.path)
+            else:
+                self.partial.unlink()
 
     def _write_annotations(self) -> None:
         obs = self.counts.obs.set_axis(pd.Index(self.counts.cells, name="cell"), axis=0).assign(
