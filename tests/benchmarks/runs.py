@@ -124,15 +124,16 @@ def run_own(pair: Pair, preset: str = "default", threads: int = 1, whole: bool =
 
     The folder holds `predictions/`, `scores.tsv`, `evaluation.json` and `costs.json` {step: cost}.
     """
-    folder = pair.cache / "own" / f"{preset}{'-whole' if whole else ''}-{code_digest()}"
-    if (folder / "costs.json").exists():
-        return folder
-    costs = {}
+    folder = pair.cache / "own" / f"{preset}-{code_digest()}"
+    done = folder / "costs.json"
+    costs = json.loads(done.read_text()) if done.exists() else {}
     for step in chain(pair, folder, preset, threads, whole):
+        if step.name in costs:
+            continue
         step.cwd.mkdir(parents=True, exist_ok=True)
         cost, _ = call([PYTHON, ROOT / "bin" / step.words[0], *step.words[1:]], threads, step.cwd)
         costs[step.name] = asdict(cost)
-    (folder / "costs.json").write_text(json.dumps(costs, indent=1))
+        done.write_text(json.dumps(costs, indent=1))
     return folder
 
 
