@@ -60,7 +60,7 @@ def main(
     sample, spatial, references, panel_path, stage, evaluation, preset, kappa, seed, accelerator, threads,
     checkpoint_dir, **overrides,
 ):  # fmt: skip
-    cli.set_threads(threads)
+    cli.set_threads(1)  # each of `threads` workers trains stacks of its own
     from spatialimpute import device, training
     from spatialimpute.checkpoints import Checkpoints
     from spatialimpute.imputation import CROSSVALIDATION_SAMPLES, held_out_predictions
@@ -78,27 +78,26 @@ def main(
         members = training.ensemble(settings, folds=list(panel.folds), kappas=parse_kappas(kappa))
     else:
         members = training.ensemble(settings, folds=[None], kappas=[final_kappa(kappa, evaluation)])
-    where = device.choose(accelerator, threads)
+    where = device.choose(accelerator, threads=1)
     data = TrainingData([read_counts(path) for path in references], counts, panel, settings)
 
     package = digest(Path(__file__).parent / "spatialimpute", "*.py")
-    used = []
+    inputs = [digest(path) for path in (spatial, *references, panel_path)]
 
     def checkpoint(group):
-        inputs = [digest(path) for path in (spatial, *references, panel_path)]
         facts = [inputs, as_dict(settings), [asdict(member) for member in group], seed, package, str(where)]
         key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-        used.append(Checkpoints(checkpoint_dir, key))
-        return used[-1]
+        return Checkpoints(checkpoint_dir, key)
 
-    stacks = training.train(data, members, seed, where, checkpoint if checkpoint_dir else None)
+    stacks = training.train(data, members, seed, where, threads, checkpoint if checkpoint_dir else None)
     training.save(stacks, "models", panel, settings)
     if stage == "crossvalidate":
         Path("predictions").mkdir(exist_ok=True)
         for result in held_out_predictions(stacks, counts, panel, sample, CROSSVALIDATION_SAMPLES, seed, where):
             write_predictions(f"predictions/gimvi.kappa{result.kappa:g}.seed{result.seed}.h5ad", result)
-    for kept in used:
-        kept.clear()
+    if checkpoint_dir:
+        for stack in stacks:
+            checkpoint(stack.members).clear()
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from tqdm import tqdm
 
+from spatialimpute import forked
 from spatialimpute.checkpoints import Checkpoints
 from spatialimpute.errors import NonFiniteError
 from spatialimpute.io.models import read_models, write_models
@@ -61,6 +63,7 @@ def train(
     members: list[Member],
     seed: int = 0,
     device: torch.device | str = "cpu",
+    workers: int = 1,
     checkpoint: Callable[[list[Member]], Checkpoints] | None = None,
 ) -> list[TrainedStack]:
     """Train all members, in as few stacks as pays on the device.
@@ -71,6 +74,8 @@ def train(
     members : the models to train
     seed : run-wide seed; a member's result depends on it and on the member alone
     device : torch device
+    workers : stacks trained at the same time on a CPU, each by a process of one thread. Members are independent,
+        so workers never wait for each other, as threads inside an operation do at its end.
     checkpoint : gives the checkpoint of a stack of members; None keeps none
 
     Raises
@@ -79,23 +84,29 @@ def train(
         A member's loss stays infinite or NaN although its learning rate was halved repeatedly.
     """
     device = torch.device(device)
-    stacks = []
-    for group in _split(data, members, device):
-        stack = _train_stack(data, group, seed, device, None if checkpoint is None else checkpoint(group))
-        stack.model.cpu()
-        stacks.append(stack)
-    return stacks
+    workers = workers if device.type == "cpu" else 1
+    for member in members:
+        data.view(member.fold)  # before threads could compute the same one
+
+    def train_group(group: list[Member]) -> TrainedStack:
+        return _train_stack(data, group, seed, device, None if checkpoint is None else checkpoint(group))
+
+    return forked.run(train_group, _split(data, members, device, workers), workers)
 
 
-def _split(data: TrainingData, members: list[Member], device: torch.device) -> list[list[Member]]:
-    """Members in stacks of one architecture that fit the device."""
+def _split(data: TrainingData, members: list[Member], device: torch.device, workers: int) -> list[list[Member]]:
+    """Members in stacks of one architecture that fit the device and keep all workers busy."""
     limit = CPU_STACK_ELEMENTS if device.type == "cpu" else GPU_STACK_ELEMENTS
     per_member = sum(len(spec.genes) for spec in data.specs) * data.settings.batch_size
-    size = max(1, limit // per_member)
+    fitting = max(1, limit // per_member)
     groups: dict[tuple, list[Member]] = {}
     for member in members:
         groups.setdefault((member.decoder_hidden, member.kappa > 0), []).append(member)
-    return [group[i : i + size] for group in groups.values() for i in range(0, len(group), size)]
+    stacks = []
+    for group in groups.values():
+        rounds = math.ceil(len(group) / (fitting * workers))
+        stacks += [list(part) for part in np.array_split(np.array(group, dtype=object), rounds * workers) if len(part)]
+    return stacks
 
 
 def n_steps(settings: Settings, n_cells: int) -> int:
@@ -137,7 +148,7 @@ def _train_stack(
     state.take_best()
     history = pd.DataFrame(state.history)
     log.info("trained %d models for %d steps", len(members), state.step)
-    return TrainedStack(state.model.arch, members, state.model.eval(), history)
+    return TrainedStack(state.model.arch, members, state.model.cpu().eval(), history)
 
 
 def _learning_rate(settings: Settings, step: int, steps: int) -> float:

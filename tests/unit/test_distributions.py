@@ -15,7 +15,9 @@ MEMBERS, CELLS, GENES = 2, 3, 5
 def sparse(x: np.ndarray) -> CountBatch:
     x = torch.tensor(x)
     flat = torch.nonzero(x.view(-1)).squeeze(1)
-    return CountBatch(x, flat, x.view(-1)[flat])
+    cells, n_genes = x.shape[1:]
+    parameter = flat // (cells * n_genes) * n_genes + flat % n_genes
+    return CountBatch(x, x.view(-1)[flat], flat, flat // n_genes, parameter)
 
 
 def draw(seed: int):

@@ -28,13 +28,17 @@ class CountBatch:
     Attributes
     ----------
     x : (M, B, G) float; 0 where a member may not see the count
-    flat : int64 (nnz,), positions in x.view(-1) of the stored counts
-    value : (nnz,), x there (0 where masked)
+    value : (nnz,), the stored counts (0 where masked)
+    flat : int64 (nnz,), their positions in x.view(-1)
+    row : int64 (nnz,), their cells, in [0, M * B)
+    parameter : int64 (nnz,), their positions in a flattened (M, G) parameter
     """
 
     x: Tensor
-    flat: Tensor
     value: Tensor
+    flat: Tensor
+    row: Tensor
+    parameter: Tensor
 
 
 def count_log_likelihood(
@@ -62,7 +66,7 @@ def count_log_likelihood(
     ----------
     Lopez et al. 2018, doi:10.1038/s41592-018-0229-2 (ZINB); Lopez et al. 2019, arXiv:1905.02269, eq. 3-5.
     """
-    return _CountLogLikelihood.apply(logits, log_library, log_theta, pi, counts.x, counts.flat, counts.value)
+    return _CountLogLikelihood.apply(logits, log_library, log_theta, pi, counts)
 
 
 class _CountLogLikelihood(torch.autograd.Function):
@@ -75,11 +79,10 @@ class _CountLogLikelihood(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, logits, log_library, log_theta, pi, x, flat, value):
-        cells, n_genes = logits.shape[1:]
-        row = torch.div(flat, n_genes, rounding_mode="floor")
+    def forward(ctx, logits, log_library, log_theta, pi, counts):
+        x, value, flat, parameter = counts.x, counts.value, counts.flat, counts.parameter
         mu = torch.softmax(logits, dim=-1).mul_(torch.exp(log_library).unsqueeze(-1))
-        log_mu = mu.view(-1)[flat].clamp_(min=MIN_MU).log_()
+        log_mu = _pick(mu, flat).clamp_(min=MIN_MU).log_()
         if log_theta is None:
             log_zero = mu.neg()
             correction = value * log_mu
@@ -89,49 +92,53 @@ class _CountLogLikelihood(torch.autograd.Function):
             t = mu + theta.unsqueeze(1)
             log_ratio = t.log().neg_().add_(log_theta.unsqueeze(1))
             log_zero = log_ratio * theta.unsqueeze(1)
-            parameter = torch.div(row, cells, rounding_mode="floor").mul_(n_genes).add_(flat % n_genes)
-            theta_nz = theta.view(-1)[parameter]
-            correction = value * (log_mu + log_ratio.view(-1)[flat] - log_theta.reshape(-1)[parameter])
-            correction += torch.lgamma(value + theta_nz) - torch.lgamma(theta).view(-1)[parameter]
-            nb = (theta, t, log_ratio, parameter, theta_nz)
+            theta_nz = _pick(theta, parameter)
+            correction = value * (log_mu + _pick(log_ratio, flat) - _pick(log_theta, parameter))
+            correction += torch.lgamma(value + theta_nz) - _pick(torch.lgamma(theta), parameter)
+            nb = (theta, t, log_ratio, theta_nz)
         inflation = None
         if pi is None:
             total = log_zero.sum(-1)
         else:
             a = pi.clamp(min=MIN_PI).neg_().exp_()
-            seen = x > 0
+            seen = x.clamp(max=1)  # counts are integers; torch.where on a CPU takes twenty times as long
             a_zero = torch.exp(log_zero).mul_(a)
             below = a + 1
-            log_mixed = torch.where(seen, a, a_zero + 1).div_(below).log_()
-            total = log_mixed.add_(torch.where(seen, log_zero, 0)).sum(-1)
-            counted = torch.where(seen, 1, a_zero.div_(a_zero + 1))
+            log_mixed = torch.lerp(a_zero + 1, a, seen).div_(below).log_()
+            total = log_mixed.addcmul_(log_zero, seen).sum(-1)
+            counted = torch.maximum(a_zero.div_(a_zero + 1), seen)  # 1 where a count was seen
             inflation = (counted, a.div_(below))
-        ctx.state = (mu, log_library, x, row, value, nb, inflation)
-        total.view(-1).index_add_(0, row, correction)
+        ctx.state = (mu, log_library, counts, nb, inflation)
+        total.view(-1).index_add_(0, counts.row, correction)
         return total
 
     @staticmethod
     def backward(ctx, upstream):
-        mu, log_library, x, row, value, nb, inflation = ctx.state
+        mu, log_library, counts, nb, inflation = ctx.state
         scale = upstream.unsqueeze(-1)
         grad_theta = grad_pi = None
         counted_mu = mu if inflation is None else mu * inflation[0]
-        grad_mu = x - counted_mu  # d/dlog mu: (x - E-weighted mu) theta / t
+        grad_mu = counts.x - counted_mu  # d/dlog mu: (x - E-weighted mu) theta / t
         if nb is not None:
-            theta, t, log_ratio, parameter, theta_nz = nb
+            theta, t, log_ratio, theta_nz = nb
             share = theta.unsqueeze(1) / t
             grad_mu *= share
             d_theta = (log_ratio + 1).sub_(share).mul_(theta.unsqueeze(1))
             if inflation is not None:
                 d_theta *= inflation[0]
-            d_theta -= share.mul_(x)
+            d_theta -= share.mul_(counts.x)
             grad_theta = torch.bmm(upstream.unsqueeze(1), d_theta).squeeze(1)
-            digamma = torch.digamma(value + theta_nz) - torch.digamma(theta).view(-1)[parameter]
-            grad_theta.view(-1).index_add_(0, parameter, digamma * theta_nz * upstream.reshape(-1)[row])
+            digamma = torch.digamma(counts.value + theta_nz) - _pick(torch.digamma(theta), counts.parameter)
+            grad_theta.view(-1).index_add_(0, counts.parameter, digamma * theta_nz * _pick(upstream, counts.row))
         if inflation is not None:
             counted, not_dropped = inflation
             grad_pi = (not_dropped - counted).mul_(scale)
         grad_mu *= scale
         grad_library = grad_mu.sum(-1)
         grad_logits = grad_mu.sub_(mu * (grad_library * torch.exp(-log_library)).unsqueeze(-1))
-        return grad_logits, grad_library, grad_theta, grad_pi, None, None, None
+        return grad_logits, grad_library, grad_theta, grad_pi, None
+
+
+def _pick(tensor: Tensor, flat: Tensor) -> Tensor:
+    """tensor.reshape(-1)[flat], five times as fast on a CPU."""
+    return tensor.reshape(-1).index_select(0, flat)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from spatialimpute.models.distributions import MASKED_LOGIT, count_log_likelihood
 from spatialimpute.models.minibatch import Minibatch
-from spatialimpute.models.networks import Block, Linear, Noise
+from spatialimpute.models.networks import Block, Linear, Noise, at_least
 
 LIBRARY_HIDDEN = 128
 CLASSIFIER_HIDDEN = 32
@@ -99,7 +99,7 @@ class Encoder(nn.Module):
         if self.arch.encoder == "panel":
             x = self.panel_input(minibatches)
             if noise is not None and self.arch.input_masking > 0:
-                x = torch.where(self._random_mask(noise, x.shape[1:]), 0, x)
+                x = x.mul_(self._random_mask(noise, x.shape[1:]))
             hidden = self.first[0](x, noise, which)
         else:
             hidden = torch.cat(
@@ -124,9 +124,9 @@ class Encoder(nn.Module):
         return x.sub_(self.input_mean[member, batch]).mul_(self.input_scale[member, batch])
 
     def _random_mask(self, noise: Noise, shape: tuple[int, ...]) -> Tensor:
-        """True at input genes to hide: each with probability r, r ~ U(0, input_masking) per cell."""
-        rate = noise.uniform(*shape[:-1], 1).mul_(256 * self.arch.input_masking).to(torch.uint8)
-        return noise.bytes(*shape) < rate
+        """0 at input genes to hide, else 1: each hidden with probability r, r ~ U(0, input_masking) per cell."""
+        threshold = noise.uniform(*shape[:-1], 1).mul_(256 * self.arch.input_masking).floor_()
+        return at_least(noise.bytes(*shape), threshold)
 
 
 class LibraryEncoder(nn.Module):

@@ -21,17 +21,20 @@ class CsrTensor:
 
     def gather(self, cells: Tensor) -> CountBatch:
         """Counts of `cells` (M, B) int64."""
+        members, n_cells = cells.shape
         index = cells.reshape(-1)
-        start = self.indptr[index]
-        length = self.indptr[index + 1] - start
+        start = self.indptr.index_select(0, index)
+        length = self.indptr.index_select(0, index + 1) - start
         row = torch.repeat_interleave(length)
         first = torch.cumsum(length, 0) - length  # where each cell's counts begin among the gathered ones
-        position = torch.arange(len(row), device=row.device) + (start - first)[row]
-        flat = row.mul_(self.n_genes).add_(self.indices[position])
-        value = self.values[position]
-        x = value.new_zeros(len(index) * self.n_genes)
-        x[flat] = value
-        return CountBatch(x.view(*cells.shape, self.n_genes), flat, value)
+        position = torch.arange(len(row), device=row.device) + (start - first).index_select(0, row)
+        column = self.indices.index_select(0, position)
+        value = self.values.index_select(0, position)
+        flat = column + row * self.n_genes
+        member = torch.arange(members, device=row.device).repeat_interleave(n_cells) * self.n_genes
+        parameter = column.add_(member.index_select(0, row))
+        x = value.new_zeros(len(index) * self.n_genes).scatter_(0, flat, value)
+        return CountBatch(x.view(members, n_cells, self.n_genes), value, flat, row, parameter)
 
 
 @dataclass
@@ -68,7 +71,7 @@ def gather(matrix: CsrTensor, cells: Tensor, batch: Tensor, in_use: Tensor, spat
     counts = matrix.gather(cells)
     if spatial:
         counts.x *= in_use.unsqueeze(1)
-        counts.value = counts.x.view(-1)[counts.flat]
+        counts.value = counts.x.view(-1).index_select(0, counts.flat)
     panel = counts.x[..., : in_use.shape[1]]
     panel_total = torch.matmul(panel, in_use.unsqueeze(-1)).squeeze(-1)
     total = panel_total if spatial else counts.x.sum(-1)

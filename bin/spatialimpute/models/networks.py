@@ -134,4 +134,12 @@ class Block(nn.Module):
         if noise is None or self.dropout == 0:
             return x
         threshold = round(self.dropout * 256)  # dropout to the nearest 1/256, and scaled for exactly that
-        return torch.where(noise.bytes(*x.shape[1:]) < threshold, 0, x * (256 / (256 - threshold)))
+        return x * at_least(noise.bytes(*x.shape[1:]), threshold).mul_(256 / (256 - threshold))
+
+
+def at_least(numbers: Tensor, threshold: Tensor | int) -> Tensor:
+    """1.0 where the integers are at least the (integer) threshold, else 0.0.
+
+    In arithmetic, since comparing, and choosing by what a comparison gives, is slow on a CPU.
+    """
+    return numbers.to(torch.float32).sub_(threshold - 1).clamp_(0, 1)
