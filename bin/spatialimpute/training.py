@@ -95,18 +95,18 @@ def train(
 
 
 def _split(data: TrainingData, members: list[Member], device: torch.device, workers: int) -> list[list[Member]]:
-    """Members in stacks of one architecture that fit the device and keep all workers busy."""
+    """Members in stacks of one architecture that fit the device, the largest first, for workers with equal shares."""
     limit = CPU_STACK_ELEMENTS if device.type == "cpu" else GPU_STACK_ELEMENTS
-    per_member = sum(len(spec.genes) for spec in data.specs) * data.settings.batch_size
-    fitting = max(1, limit // per_member)
+    fitting = max(1, limit // (sum(len(spec.genes) for spec in data.specs) * data.settings.batch_size))
+    size = min(fitting, math.ceil(len(members) / workers))
     groups: dict[tuple, list[Member]] = {}
     for member in members:
         groups.setdefault((member.decoder_hidden, member.kappa > 0), []).append(member)
     stacks = []
     for group in groups.values():
-        rounds = math.ceil(len(group) / (fitting * workers))
-        stacks += [list(part) for part in np.array_split(np.array(group, dtype=object), rounds * workers) if len(part)]
-    return stacks
+        parts = np.array_split(np.arange(len(group)), math.ceil(len(group) / size))
+        stacks += [[group[i] for i in part] for part in parts]
+    return sorted(stacks, key=len, reverse=True)
 
 
 def n_steps(settings: Settings, n_cells: int) -> int:
