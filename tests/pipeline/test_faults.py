@@ -44,6 +44,13 @@ def test_without_cross_validation_there_are_genes_and_no_scores(unscored):
     assert not (unscored.outdir / "good/evaluation").exists()
 
 
+def test_an_edited_step_runs_again_and_what_failed_is_tried_again(workplace, unscored):
+    step = workplace.project / "bin/report.py"
+    step.write_text(step.read_text() + "\n# edited\n")
+    again = workplace.run("-params-file", "params.json", "-resume")
+    assert again.ran == ["MULTIQC", "QC bad", "REPORT good"]
+
+
 def test_mistakes_in_parameters_are_listed_at_once_and_nothing_runs(workplace, row):
     sheet = workplace.sheet("typo.csv", [row("a")])
     outdir = workplace.cwd / "typo"

@@ -91,7 +91,7 @@ def test_models_can_be_read_without_this_package(run, sample, models):
     with safe_open(folder / "weights.safetensors", "np") as weights:
         assert list(weights.keys())
     history = pd.read_csv(folder / "history.tsv", sep="\t")
-    assert {"member", "fold", "kappa", "seed", "step", "epoch", "loss", "lr"} <= set(history)
+    assert {"member", "fold", "kappa", "seed", "step", "epoch", "loss", "learning_rate"} <= set(history)
 
 
 def test_the_report_is_about_both_samples_and_names_its_tools(run):
@@ -113,17 +113,15 @@ def test_resume_runs_nothing(workplace, run):
     assert again.ran == []
 
 
-def test_one_kappa_is_used_as_given(workplace, run, tissue):
+def test_one_kappa_is_used_as_given(workplace, run):
     """`--kappa 0` trains without an adversary; only the steps that use kappa run again."""
-    sheet = pd.read_csv(tissue / "samplesheet.csv").iloc[:1]
-    for column in ("spatial", "reference"):
-        sheet[column] = [str(tissue / name) for name in sheet[column]]
-    sheet.to_csv(workplace.cwd / "one.csv", index=False)
+    sheet = workplace.project / "assets/test/one.csv"
+    pd.read_csv(sheet.with_name("samplesheet.csv")).iloc[:1].to_csv(sheet, index=False)
     outdir = workplace.cwd / "kappa0"
-    fixed = workplace.run("-resume", "--input", "one.csv", "--kappa", "0", profile="test,local", outdir=str(outdir))
+    fixed = workplace.run("-resume", "--input", str(sheet), "--kappa", "0", profile="test,local", outdir=str(outdir))
     assert fixed.code == 0, fixed.text
     assert not [name for name in fixed.ran if name.startswith(("QC", "SELECT_GENES", "BASELINE"))]
     evaluation = json.loads((outdir / "cortex_1/evaluation/evaluation.json").read_text())
     assert evaluation["kappa"] == 0
-    members = json.loads((outdir / "cortex_1/models/models.json").read_text())["members"]
-    assert {member["kappa"] for member in members} == {0}
+    stacks = json.loads((outdir / "cortex_1/models/models.json").read_text())["stacks"]
+    assert {member["kappa"] for stack in stacks for member in stack["members"]} == {0}
