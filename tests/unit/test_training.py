@@ -86,7 +86,7 @@ def test_a_member_is_the_same_alone_and_in_a_stack(settings, members):
 
 
 def test_stacks_are_split_by_architecture_and_size(monkeypatch):
-    tissue = data()
+    tissue = data(replace(SMALL, max_steps=10))
     members = [*MEMBERS, ADVERSARIAL[0], replace(MEMBERS[0], seed=1, decoder_hidden=8)]
     groups = [stack.members for stack in train(tissue, members)]
     assert groups == [MEMBERS, ADVERSARIAL[:1], members[-1:]]
@@ -121,7 +121,10 @@ def test_the_adversary_matters_and_is_recorded():
 
 
 def test_number_of_steps():
-    assert n_steps(PRESETS["default"], 10**6) == PRESETS["default"].max_steps == 1200
+    settings = replace(SMALL, epochs=10, min_steps=50, max_steps=400, batch_size=128)
+    assert n_steps(settings, 100) == 50
+    assert n_steps(settings, 129 * 10) == 110  # a last, smaller batch counts
+    assert n_steps(settings, 10**6) == 400
     assert n_steps(PRESETS["paper"], 4530) == 200 * 36
     assert n_steps(replace(PRESETS["paper"], max_steps=7), 4530) == 7
 

@@ -1,0 +1,108 @@
+"""Simulated tissue, where the truth of every gene is known: imputation finds it, better than every baseline."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from spatialimpute.baselines import METHODS, predict_folds
+from spatialimpute.evaluation.metrics import spearman_partial
+from spatialimpute.genes import draw_folds
+from spatialimpute.imputation import Imputer, held_out_predictions
+from spatialimpute.io.panel import Panel
+from spatialimpute.settings import PRESETS
+from spatialimpute.simulate import Tissue
+from spatialimpute.training import ensemble, train
+from spatialimpute.training_data import TrainingData
+from tissue import make_counts
+
+N_CELLS, N_GENES, N_PANEL = 1000, 240, 80
+SETTINGS = replace(PRESETS["default"], max_steps=500)
+
+
+class World:
+    """A spatial section and a reference of one tissue, and the true frequencies of all genes in the section."""
+
+    def __init__(self, seed=0):
+        tissue = Tissue(N_GENES, N_PANEL, seed)
+        self.genes = [*tissue.genes[tissue.panel], *np.delete(tissue.genes, tissue.panel)]
+        rng = np.random.default_rng([seed, 10])
+        cells = tissue.cells(N_CELLS, rng, tissue.share, N_CELLS)
+        counts = tissue.spatial_counts(cells, rng)[:, :N_PANEL]
+        self.spatial = make_counts(counts, self.genes[:N_PANEL], "spatial")
+        self.truth = tissue.frequencies(cells)[:, [list(tissue.genes).index(gene) for gene in self.genes]]
+        rng = np.random.default_rng([seed, 11])
+        cells = tissue.cells(N_CELLS, rng, tissue.reference_share, N_CELLS)
+        counts = tissue.reference_counts(cells, rng)
+        self.reference = make_counts(counts, tissue.genes, "reference", celltype=cells.celltype)
+        shared = self.genes[:N_PANEL]
+        folds = draw_folds(shared, [self.reference], 5, 0)
+        self.panel = Panel(self.genes, shared, [], self.genes, folds)
+
+    def data(self):
+        return TrainingData([self.reference], self.spatial, self.panel, SETTINGS)
+
+    def total(self, fold=None):
+        return np.asarray(self.spatial.select(self.panel.genes_in_use(fold)).sum(1)).ravel()
+
+    def score(self, frequencies, genes, total):
+        """Partial rank correlation of the truth and a prediction, (genes,)."""
+        columns = [self.genes.index(gene) for gene in genes]
+        return spearman_partial(self.truth[total > 0][:, columns], frequencies[total > 0], total[total > 0])
+
+    def held_out_scores(self, predictions):
+        return np.concatenate(
+            [
+                self.score(predictions.mean[:, predictions.fold == fold], held_out, self.total(fold))
+                for fold, held_out in self.panel.folds.items()
+            ]
+        )
+
+
+@pytest.fixture(scope="module")
+def world():
+    return World()
+
+
+@pytest.fixture(scope="module")
+def imputed(world):
+    """The ensemble's mean, lower and upper frequencies, each (N, G)."""
+    stacks = train(world.data(), ensemble(SETTINGS, [None], [0.0]))
+    chunks = list(Imputer(stacks, world.spatial, world.panel, n_samples=50, interval=0.9))
+    total = world.total()[:, None]
+    assert (total > 0).all()
+    return [np.concatenate([getattr(chunk, name) for chunk in chunks]) / total for name in ("mean", "lower", "upper")]
+
+
+def test_held_out_genes_are_found_better_than_by_every_baseline(world):
+    members = ensemble(replace(SETTINGS, seeds=1), list(world.panel.folds), [0.0])
+    (predictions,) = held_out_predictions(train(world.data(), members), world.spatial, world.panel, "s", 20, 0)
+    ours = world.held_out_scores(predictions)
+    assert ours.mean() > 0.42
+    for name, method in METHODS.items():
+        theirs = world.held_out_scores(predict_folds(method(), [world.reference], world.spatial, world.panel, "s"))
+        assert ours.mean() > theirs.mean() + 0.01, f"{name}: {theirs.mean():.3f}, gimVI {ours.mean():.3f}"
+        assert np.median(ours - theirs) > 0, name
+
+
+def test_genes_never_measured_are_found_better_than_by_every_baseline(world, imputed):
+    genes = world.genes[N_PANEL:]
+    ours = world.score(imputed[0][:, N_PANEL:], genes, world.total())
+    assert ours.mean() > 0.45
+    in_use = world.spatial.select(world.panel.shared)
+    for name, method in METHODS.items():
+        prediction = method().fit([world.reference], in_use, world.panel.shared).predict(genes, in_use)
+        theirs = world.score(prediction, genes, world.total())
+        assert ours.mean() > theirs.mean() + 0.1, f"{name}: {theirs.mean():.3f}, gimVI {ours.mean():.3f}"
+        assert np.mean(ours > theirs) > 0.75, name
+
+
+def test_intervals_cover_the_truth(world, imputed):
+    """Up to each gene's efficiency in the spatial technology, which nothing could tell for an unmeasured gene."""
+    mean, lower, upper = imputed
+    truth = world.truth * (mean.mean(0) / world.truth.mean(0))
+    inside = (lower <= truth) & (truth <= upper)
+    for part in (slice(0, N_PANEL), slice(N_PANEL, None)):
+        assert 0.82 < inside[:, part].mean() < 0.98
+    # They follow the cell: intervals of other cells cover far less.
+    others = np.roll(np.arange(N_CELLS), 1)
+    assert ((lower <= truth[others]) & (truth[others] <= upper)).mean() < inside.mean() - 0.1
