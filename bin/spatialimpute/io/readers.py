@@ -83,7 +83,7 @@ def _find_coordinates(data: ad.AnnData, path: Path) -> None:
     """Set `obsm['spatial']` and `uns['coordinate_unit']` from the usual places, if there are any."""
     key, columns = match_names(data.obsm, COORDINATE_KEYS), coordinate_columns(data.obs.columns)
     if key is not None:
-        values, unit = data.obsm[key], "unknown"
+        values, unit = data.obsm[key], str(data.uns.get("coordinate_unit", "unknown"))
         values = values.toarray() if sp.issparse(values) else np.asarray(values)
         where = f"obsm[{key!r}]"
     elif columns is not None:
@@ -143,12 +143,14 @@ def _read_h5ad_parts(file) -> ad.AnnData:
     if "raw/X" in file:
         raw = {"X": matrix("raw/X"), "var": ad.io.read_elem(file["raw/var"])}
     keys = [key for key in file.get("obsm", ()) if key.casefold() in COORDINATE_KEYS]
+    unit = "uns/coordinate_unit"
     return ad.AnnData(
         X=matrix("X") if "X" in file and file["X"].attrs.get("encoding-type") != "null" else None,
         obs=ad.io.read_elem(file["obs"]),
         var=ad.io.read_elem(file["var"]),
         layers={"counts": matrix("layers/counts")} if "layers/counts" in file else {},
         obsm={key: ad.io.read_elem(file["obsm"][key]) for key in keys},
+        uns={"coordinate_unit": ad.io.read_elem(file[unit])} if unit in file else {},
         raw=raw,
     )
 
