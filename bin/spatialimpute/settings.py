@@ -17,6 +17,7 @@ class Settings:
     n_latent, n_hidden : d, and width of the encoder's layers
     decoder_hidden : width of the decoder's hidden layer per ensemble member, 0 linear; repeats if seeds outnumber it
     seeds : members of an ensemble
+    conditioned : give the decoder an additive effect per gene and dataset; batches get one in any case
     latent_library : whether the reference's library size is inferred (LogNormal) or observed
     epochs : passes over the largest dataset
     min_steps, max_steps : fewest and most optimizer steps, whatever the epochs take; max_steps 0 sets no limit
@@ -35,6 +36,7 @@ class Settings:
     seeds: int = 3
     reference_likelihood: str = "zinb"
     spatial_likelihood: str = "nb"
+    conditioned: bool = False
     latent_library: bool = False
     epochs: int = 13
     min_steps: int = 500

@@ -118,7 +118,7 @@ class TrainingData:
             decoder_hidden=decoder_hidden,
             dropout=settings.dropout,
             input_masking=settings.input_masking,
-            conditioned=bool(self.offsets[-1] > len(self.specs)),
+            conditioned=settings.conditioned or bool(self.offsets[-1] > len(self.specs)),
             adversary=adversary,
         )
 
