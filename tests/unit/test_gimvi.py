@@ -241,11 +241,24 @@ def test_panel_input_does_not_depend_on_depth():
 
 
 def test_random_masking_of_input_genes():
-    setup = Setup(SMALL)
-    mask = setup.model.encoder._random_mask(Noise(generators(3)), (2, 4000, 50)).float()
-    assert mask.mean().item() == pytest.approx(0.35, abs=0.01)
-    rates = mask.mean(-1).flatten()  # uniform in [0, 0.7], beside the sampling of 50 genes
-    assert rates.std().item() == pytest.approx((0.7**2 / 12 + 0.35 * 0.65 / 50) ** 0.5, abs=0.015)
+    """In training alone, a share of each cell's genes in use is hidden: a share uniform in [0, 0.7]."""
+    setup = Setup(replace(SMALL, batch_size=4000), n_cells=(150, 120), n_panel=60, n_genes=70, depths=(900, 900))
+    seen = []
+    setup.model.encoder.first[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    with torch.no_grad():
+        setup.model.encoder(setup.minibatches, Noise(generators(3)))
+        setup.model.encoder(setup.minibatches, None)
+    in_use = setup.model.encoder.in_use.bool()
+    for m in range(3):
+        masked, whole = (x[m][..., in_use[m]] for x in seen)
+        assert (whole == 0).float().mean() < 0.01
+        hidden = (masked == 0).float()
+        assert torch.equal(masked, whole * (1 - hidden))
+        rates = hidden.mean(-1)
+        n_genes = int(in_use[m].sum())
+        assert rates.mean().item() == pytest.approx(0.35, abs=0.015)
+        sd = (0.7**2 / 12 + (0.35 - 0.7**2 / 3) / n_genes) ** 0.5  # of the rates, and of drawing genes by them
+        assert rates.std().item() == pytest.approx(sd, abs=0.01)
 
 
 @pytest.mark.parametrize("encoder", ["panel", "separate"])

@@ -1,6 +1,8 @@
 """Stacks of members: independence, determinism, checkpoints, recovery, early stopping, several datasets and batches."""
 
 import math
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -90,13 +92,20 @@ def test_stacks_are_split_by_architecture_and_size(monkeypatch):
     members = [*MEMBERS, ADVERSARIAL[0], replace(MEMBERS[0], seed=1, decoder_hidden=8)]
     groups = [stack.members for stack in train(tissue, members)]
     assert groups == [MEMBERS, ADVERSARIAL[:1], members[-1:]]
+    groups = [stack.members for stack in train(tissue, members, workers=3)]
+    assert [len(group) for group in groups] == [2, 1, 1, 1]
+    assert sorted(member.name for group in groups for member in group) == sorted(member.name for member in members)
     together = held_out_predictions(train(tissue, MEMBERS[:2]), *draw()[1:], "s", 4, 0)
+    by_workers = train(tissue, MEMBERS[:2], workers=2)
     monkeypatch.setattr(training, "CPU_STACK_ELEMENTS", 1)
-    split = train(tissue, MEMBERS[:2])
-    assert [stack.members for stack in split] == [[member] for member in MEMBERS[:2]]
-    apart = held_out_predictions(split, *draw()[1:], "s", 4, 0)
-    for a, b in zip(together, apart, strict=True):
-        np.testing.assert_allclose(a.mean, b.mean, rtol=1e-3)
+    one_by_one = train(tissue, MEMBERS[:2])
+    for split in (by_workers, one_by_one):
+        assert [stack.members for stack in split] == [[member] for member in MEMBERS[:2]]
+        apart = held_out_predictions(split, *draw()[1:], "s", 4, 0)
+        for a, b in zip(together, apart, strict=True):
+            np.testing.assert_allclose(a.mean, b.mean, rtol=1e-3)
+    for a, b in zip(by_workers, one_by_one, strict=True):
+        assert same(weights(a), weights(b)) and a.history.equals(b.history)
 
 
 @pytest.mark.parametrize("settings, members", [(SMALL, MEMBERS), (PAPER, ADVERSARIAL)], ids=["default", "paper"])
@@ -304,6 +313,18 @@ def test_an_error_names_the_member_that_fails_again_and_again(monkeypatch):
         train(data(), MEMBERS)
     assert error.value.exit_code == 70
     assert steps.count(7) == 5
+
+
+def test_errors_of_workers_are_the_same(monkeypatch):
+    poison(monkeypatch, 0, lambda call, step: step == 7)
+    with pytest.raises(NonFiniteError, match="fold 0, kappa 0, seed 0"):
+        train(data(), MEMBERS[:2], workers=2)
+
+
+def test_a_worker_that_is_killed_ran_out_of_memory(monkeypatch):
+    monkeypatch.setattr(TrainingState, "update", lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(MemoryError, match="worker process was killed"):
+        train(data(), MEMBERS[:2], workers=2)
 
 
 def test_a_rate_far_too_high_is_such_an_error():
