@@ -1,0 +1,151 @@
+"""What a member sees: cells and their weights, scaling of the input, library priors, minibatches."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from spatialimpute.baselines.knn import neighbors
+from spatialimpute.errors import InputError
+from spatialimpute.models.gimvi import GimVI
+from spatialimpute.models.minibatch import CsrTensor, gather
+from spatialimpute.settings import PRESETS, as_dict, resolve_settings
+from spatialimpute.technologies import LIKELIHOOD_BY_TECHNOLOGY
+from spatialimpute.training_data import DeviceData, Member, TrainingData
+from tissue import SMALL, draw, with_noise
+
+MEMBERS = [Member("0", 0.0, 0), Member("1", 0.0, 0), Member(None, 0.0, 1)]
+
+
+@pytest.fixture(scope="module")
+def tissue():
+    return draw(batches=(2, 3), depths=(60, 12))
+
+
+def log_normalized(counts, genes, depth):
+    X = counts.select(genes).toarray().astype(float)
+    return np.log1p(X / np.maximum(X.sum(1, keepdims=True), 1) * depth)
+
+
+@pytest.mark.parametrize("reweight", [True, False])
+@pytest.mark.parametrize("fold", ["0", None])
+def test_view_against_loops(tissue, fold, reweight):
+    references, spatial, panel = tissue
+    view = TrainingData(references, spatial, panel, replace(SMALL, reweight=reweight)).view(fold)
+    genes = panel.genes_in_use(fold)
+    assert view.in_use.tolist() == [gene in genes for gene in panel.shared]
+    totals = [np.asarray(counts.select(genes).sum(1)).ravel() for counts in (references[0], spatial)]
+    assert view.depth == np.median(totals[1][totals[1] > 0])
+    for cells, total in zip(view.cells, totals, strict=True):
+        assert cells.tolist() == np.flatnonzero(total > 0).tolist()
+    weights = [np.ones(len(cells)) for cells in view.cells]
+    if reweight:
+        nearest = neighbors(references[0].select(genes)[view.cells[0]], spatial.select(genes)[view.cells[1]], k=50)
+        use = np.bincount(nearest.ravel(), minlength=len(view.cells[0]))
+        weights[0] = 0.5 + 0.5 * np.minimum(use / use.mean(), 10)
+        np.testing.assert_allclose(view.weights[0], weights[0])
+    else:
+        assert view.weights == [None, None]
+    columns = [panel.shared.index(gene) for gene in genes]
+    row = 0
+    for counts, cells, weight in zip((references[0], spatial), view.cells, weights, strict=True):
+        logs = log_normalized(counts, genes, view.depth)[cells]
+        batch = counts.obs["batch"].to_numpy()[cells]
+        for b in sorted(set(batch)):
+            mean = np.average(logs[batch == b], axis=0, weights=weight[batch == b])
+            sd = np.sqrt(np.average((logs[batch == b] - mean) ** 2, axis=0, weights=weight[batch == b]))
+            np.testing.assert_allclose(view.mean[row, columns], mean, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(view.sd[row, columns], sd + 0.01, rtol=1e-3, atol=1e-4)
+            row += 1
+    assert row == 5
+    others = np.setdiff1d(np.arange(15), columns)
+    assert not view.mean[:, others].any() and (view.sd[:, others] == 1).all()
+
+
+def test_library_priors_are_each_batchs_moments(tissue):
+    references, spatial, panel = tissue
+    data = TrainingData(references, spatial, panel, replace(SMALL, latent_library=True))
+    in_use = torch.tensor(np.stack([data.view(member.fold).in_use for member in MEMBERS]))
+    model = GimVI(data.architecture(0, False), in_use)
+    data.prepare(model, MEMBERS)
+    assert list(model.library) == ["0"]  # the spatial side's is observed
+    log_total = np.log(references[0].X.toarray().sum(1))
+    for b, name in enumerate(["b0", "b1"]):
+        inside = log_total[references[0].obs["batch"] == name]
+        np.testing.assert_allclose(model.library["0"].prior_mean[:, b], inside.mean(), rtol=1e-5)
+        np.testing.assert_allclose(model.library["0"].prior_var[:, b], inside.var(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("reweight", [True, False])
+def test_cells_drawn_for_training(tissue, reweight):
+    references, spatial, panel = tissue
+    data = TrainingData(references, spatial, panel, replace(SMALL, reweight=reweight))
+    if reweight:  # weights farther apart than this tissue's
+        for member in MEMBERS:
+            weights = data.view(member.fold).weights
+            weights[0] = np.random.default_rng(0).gamma(1, 1, len(weights[0])) + 0.1
+    device_data = DeviceData(data, MEMBERS, 40, 0, torch.device("cpu"))
+    again = DeviceData(data, MEMBERS[1:], 40, 0, torch.device("cpu"))
+    for s in range(2):
+        schedule, held_out = device_data.schedule[s], device_data.held_out[s]
+        assert schedule.shape == (40, 3, 32) and held_out.shape == (3, 7)
+        assert torch.equal(schedule[:, 1:], again.schedule[s]) and torch.equal(held_out[1:], again.held_out[s])
+        for m, member in enumerate(MEMBERS):
+            allowed = set(data.view(member.fold).cells[s].tolist())
+            drawn, kept = schedule[:, m].flatten().tolist(), set(held_out[m].tolist())
+            assert set(drawn) <= allowed and kept <= allowed
+            assert not set(drawn) & kept
+            times = np.bincount(drawn, minlength=150)[sorted(allowed - kept)]
+            if reweight and s == 0:
+                weights = dict(zip(data.view(member.fold).cells[0], data.view(member.fold).weights[0], strict=True))
+                expected = np.array([weights[cell] for cell in sorted(allowed - kept)])
+                expected *= len(drawn) / expected.sum()
+                assert ((times - expected) ** 2 / expected).mean() < 1.5  # chi-square per degree of freedom
+                assert np.corrcoef(times, expected)[0, 1] > 0.8
+            else:  # passes over all cells
+                assert times.max() - times.min() <= 1
+
+
+def test_minibatch_against_dense(tissue):
+    _, spatial, panel = tissue
+    matrix = spatial.select(panel.shared)
+    dense = torch.tensor(matrix.toarray())
+    cells = torch.randint(0, 120, (2, 30), generator=torch.Generator().manual_seed(0))
+    in_use = torch.ones(2, 15)
+    in_use[1, ::2] = 0
+    batch = torch.arange(120)
+    for spatial_side in (True, False):
+        minibatch = gather(CsrTensor(matrix), cells, batch, in_use, spatial_side)
+        visible = dense[cells] * (in_use.unsqueeze(1) if spatial_side else 1)
+        assert torch.equal(minibatch.counts.x, visible)
+        assert torch.equal(minibatch.total, visible.sum(-1))
+        assert torch.equal(minibatch.panel_total, (dense[cells] * in_use.unsqueeze(1)).sum(-1))
+        assert torch.equal(minibatch.batch, cells)
+        # The stored counts are the dense ones, and no nonzero one is missing.
+        rebuilt = torch.zeros_like(visible).view(-1)
+        rebuilt[minibatch.counts.flat] = minibatch.counts.value
+        assert torch.equal(rebuilt.view_as(visible), visible)
+
+
+def test_a_fold_without_counts_is_an_error():
+    references, spatial, panel = draw()
+    silent = with_noise(spatial, panel.genes_in_use("2"), mean=0)
+    data = TrainingData(references, silent, panel, SMALL)
+    data.view(None)
+    with pytest.raises(InputError, match="spatial: no cell has counts on the 10 panel genes in use"):
+        data.view("2")
+
+
+def test_settings_of_presets_and_overrides():
+    assert resolve_settings("default") == PRESETS["default"]
+    for technology, likelihood in LIKELIHOOD_BY_TECHNOLOGY.items():
+        assert resolve_settings("paper", technology).spatial_likelihood == likelihood
+    assert resolve_settings("paper", "something else").spatial_likelihood == "nb"
+    assert resolve_settings("paper", spatial_likelihood="zinb").spatial_likelihood == "zinb"
+    settings = resolve_settings("default", n_latent=7, seeds=None)
+    assert settings == replace(PRESETS["default"], n_latent=7)
+    assert as_dict(settings)["decoder_hidden"] == list(settings.decoder_hidden)
+    with pytest.raises(InputError, match="'fast' is unknown; expected one of default, paper"):
+        resolve_settings("fast")
+    with pytest.raises(InputError, match="unknown training settings: n_layers"):
+        resolve_settings("default", n_layers=2)
