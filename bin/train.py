@@ -75,6 +75,8 @@ def main(
     counts, panel = read_counts(spatial), read_panel(panel_path)
     settings = resolve_settings(preset, technology=counts.info.get("technology"), **overrides)
     if stage == "crossvalidate":
+        if not panel.folds:
+            raise InputError(f"{sample}: the panel has no gene folds, so there is no held-out gene to predict")
         members = training.ensemble(settings, folds=list(panel.folds), kappas=parse_kappas(kappa))
     else:
         members = training.ensemble(settings, folds=[None], kappas=[final_kappa(kappa, evaluation)])
