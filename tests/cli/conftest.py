@@ -1,0 +1,132 @@
+"""A small sample that has passed the steps one after another, and a way to run a step without a new process."""
+
+import contextlib
+import io
+import logging
+import runpy
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+BIN = Path(__file__).resolve().parents[2] / "bin"
+
+
+@dataclass
+class Result:
+    """How a command ended."""
+
+    code: int
+    stderr: str
+
+
+@pytest.fixture(scope="session")
+def step():
+    """`step(folder, "train", "--flag", value, …)` runs a script of bin/ in a folder, in this process."""
+
+    def run(folder: Path, name: str, *arguments) -> Result:
+        stderr, code, argv = io.StringIO(), 0, sys.argv
+        handler = logging.StreamHandler(stderr)
+        logging.getLogger().addHandler(handler)
+        sys.argv = [name, *map(str, arguments)]
+        try:
+            with contextlib.chdir(folder), contextlib.redirect_stderr(stderr):
+                runpy.run_path(str(BIN / f"{name}.py"), run_name="__main__")
+        except SystemExit as end:
+            code = end.code or 0
+        finally:
+            sys.argv = argv
+            logging.getLogger().removeHandler(handler)
+        return Result(code, stderr.getvalue())
+
+    return run
+
+
+INPUTS = ["--sample", "s1", "--spatial", "spatial.h5ad", "--reference", "reference.h5ad", "--panel", "panel.json"]
+QUICK = ["--max-steps", 20, "--batch-size", 32, "--n-hidden", 16, "--n-latent", 4]
+
+
+@pytest.fixture(scope="session")
+def inputs():
+    """Flags that every step takes."""
+    return INPUTS
+
+
+@pytest.fixture(scope="session")
+def quick():
+    """Flags of a training that takes a second."""
+    return QUICK
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    """A folder with the counts and the panel of a simulated sample: 24 genes in three folds, 36 unmeasured ones."""
+    import scipy.sparse as sp
+    from spatialimpute.genes import draw_folds
+    from spatialimpute.io.counts import Counts, write_counts
+    from spatialimpute.io.panel import Panel, write_panel
+    from spatialimpute.simulate import Tissue
+
+    folder, tissue = tmp_path_factory.mktemp("sample"), Tissue(n_genes=60, n_panel=24, seed=0)
+    genes = {"spatial": tissue.genes[tissue.panel], "reference": tissue.genes}
+    sides = {}
+    for i, (side, share) in enumerate({"spatial": tissue.share, "reference": tissue.reference_share}.items()):
+        rng = np.random.default_rng(i)
+        cells = tissue.cells(140 - 10 * i, rng, share, 140)
+        X = tissue.spatial_counts(cells, rng)[:, :24] if side == "spatial" else tissue.reference_counts(cells, rng)
+        sides[side] = Counts(
+            X=sp.csr_matrix(X, dtype=np.float32),
+            genes=genes[side],
+            cells=np.array([f"{side}{c}" for c in range(len(X))]),
+            obs=pd.DataFrame({"celltype": pd.Categorical(cells.celltype)}),
+            coords=cells.coords if side == "spatial" else None,
+            info={"role": side, "id": side, "technology": "osmFISH" if side == "spatial" else "scRNA-seq"},
+        )
+        write_counts(folder / f"{side}.h5ad", sides[side])
+    shared = sides["spatial"].genes.tolist()
+    modeled = shared + [gene for gene in tissue.genes.tolist() if gene not in shared]
+    folds = draw_folds(shared, [sides["reference"]], 3, 0)
+    write_panel(folder / "panel.json", Panel(modeled, shared, [], modeled, folds))
+    write_panel(folder / "nofolds.json", Panel(modeled, shared, [], modeled))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def crossvalidated(prepared, step, tmp_path_factory):
+    """That folder after cross-validation by gimVI (two kappas, three seeds of the first) and all baselines."""
+    folder = shutil.copytree(prepared, tmp_path_factory.mktemp("cv") / "s")
+    result = step(folder, "train", *INPUTS, "--stage", "crossvalidate", "--kappa", "0,5", *QUICK)
+    assert result.code == 0, result.stderr
+    (folder / "models").rename(folder / "models_cv")
+    for method in ("knn", "celltype", "total"):
+        assert step(folder, "baseline", *INPUTS, "--method", method).code == 0
+    (folder / "predictions").rename(folder / "all")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def evaluated(crossvalidated, step, tmp_path_factory):
+    """That folder after the evaluation."""
+    folder = shutil.copytree(crossvalidated, tmp_path_factory.mktemp("evaluated") / "s")
+    result = step(folder, "evaluate", *INPUTS, "--predictions", "all")
+    assert result.code == 0, result.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def final(evaluated, step, tmp_path_factory):
+    """That folder after the final training."""
+    folder = shutil.copytree(evaluated, tmp_path_factory.mktemp("final") / "s")
+    result = step(folder, "train", *INPUTS, "--stage", "final", "--evaluation", "evaluation.json", *QUICK)
+    assert result.code == 0, result.stderr
+    return folder
+
+
+@pytest.fixture
+def copy_of(tmp_path):
+    """`copy_of(prepared)` is a copy to write into."""
+    return lambda folder: shutil.copytree(folder, tmp_path / "copy")
