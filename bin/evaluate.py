@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 from spatialimpute import cli
+from spatialimpute.errors import InputError
 
 log = logging.getLogger("evaluate")
 
@@ -28,16 +29,20 @@ def main(sample, spatial, references, panel_path, folder, preset, verdict_pass, 
     from spatialimpute.evaluation import reliability, scores, selection
     from spatialimpute.io.counts import read_counts
     from spatialimpute.io.panel import read_panel
-    from spatialimpute.io.predictions import read_predictions, write_predictions
+    from spatialimpute.io.predictions import read_folder, write_predictions
     from spatialimpute.settings import resolve_settings
 
     counts, panel = read_counts(spatial), read_panel(panel_path)
-    predictions = [read_predictions(path) for path in sorted(Path(folder).glob("*.h5ad"))]
+    if not panel.folds:
+        raise InputError(f"{sample}: the panel has no gene folds, so there is no held-out gene to score")
+    truth = selection.Truth.of(counts, panel)
+    predictions = read_folder(folder, counts.cells, truth.genes)
     members = [prediction for prediction in predictions if prediction.method == "gimvi"]
+    if not members:
+        raise InputError(f"{folder}: no predictions of gimVI; train with --stage crossvalidate first")
     knn = next((prediction for prediction in predictions if prediction.method == "knn"), None)
     if not resolve_settings(preset).knn_share:
         knn = None
-    truth = selection.Truth.of(counts, panel)
     choice = selection.choose(members, knn, truth)
     table = scores.score_table([choice.prediction, *predictions], truth)
     chosen = table[table["method"] == "spatialimpute"]

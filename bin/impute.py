@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 from spatialimpute import cli
+from spatialimpute.errors import InputError
 
 log = logging.getLogger("impute")
 
@@ -48,6 +49,8 @@ def main(
     if genes_path:
         texts = {"gene": str, "fold": str}  # a gene may be called NA, a fold 0
         genes = pd.read_csv(genes_path, sep="\t", dtype=texts, keep_default_na=False, na_values=[""])
+        if genes["gene"].tolist() != panel.targets:
+            raise InputError(f"{genes_path}: its genes are not the panel's targets in their order; evaluate again")
     else:
         genes = gene_table(counts, reference_counts, panel, None, passes=0, warns=0)
         genes.to_csv("genes.tsv", sep="\t", index=False, float_format="%.5g")

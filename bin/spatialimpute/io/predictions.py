@@ -1,5 +1,6 @@
 """`predictions.h5ad`: one method's (or model's) predictions of the held-out genes of all folds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,3 +74,23 @@ def read_predictions(path: str | Path) -> Predictions:
         kappa=float(about["kappa"]) if "kappa" in about else None,
         seed=int(about["seed"]) if "seed" in about else None,
     )
+
+
+def read_folder(folder: str | Path, cells: Sequence[str], genes: Sequence[str]) -> list[Predictions]:
+    """All predictions of a folder, by file name.
+
+    Raises
+    ------
+    InputError
+        Another schema version, or predictions that are not of these cells and genes, in this order.
+    """
+    found = []
+    for path in sorted(Path(folder).glob("*.h5ad")):
+        found.append(read_predictions(path))
+        for what, ours, theirs in (("cells", cells, found[-1].cells), ("genes", genes, found[-1].genes)):
+            if not np.array_equal(ours, theirs):
+                raise InputError(
+                    f"{path}: predictions of other {what} than the counts and the panel hold ({len(theirs)}, "
+                    f"{len(ours)} expected, or in another order); make them again from these files"
+                )
+    return found
