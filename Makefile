@@ -14,9 +14,13 @@ setup: ## Python packages and Nextflow under .venv; nothing outside the checkout
 	@containers/local/setup.sh python
 
 demo: setup ## The pipeline on a simulated tissue, 3 minutes on 2 cores; again: resumes
+	@mkdir -p $(DEMO)
 	@[ -e $(DEMO)/input/samplesheet.csv ] || \
-		.venv/bin/python bin/simulate.py --out-dir $(DEMO)/input --n-spatial 1500 --n-reference 1500
-	@.venv/bin/nextflow run . -profile local --input $(DEMO)/input/samplesheet.csv --outdir $(DEMO) -resume
+		.venv/bin/python bin/simulate.py --out-dir $(DEMO)/input --n-spatial 1200 --n-reference 1200 --n-genes 800
+	@cd $(DEMO) && $(CURDIR)/.venv/bin/nextflow run $(CURDIR) -profile local \
+		--input input/samplesheet.csv --outdir . $$([ ! -e .nextflow/history ] || echo -resume)
+	@printf '%s\n' '' "Report:       $(DEMO)/multiqc/multiqc_report.html" \
+		"Imputed file: $(DEMO)/cortex_1/imputed.h5ad" "Gene table:   $(DEMO)/cortex_1/genes.tsv"
 
 test: setup ## Every test; at most 20 minutes on 2 cores
 	@.venv/bin/python -m pytest
