@@ -27,7 +27,7 @@ N_RECORDS = 25  # times that history is recorded and the held-out ELBO looked at
 MAX_HALVINGS = 4  # of a member's learning rate, after its loss was not finite
 #: Elements of the largest activation (members x datasets x batch x genes) up to which stacking pays on a CPU:
 #: beyond it a stack falls out of the cache and is no faster than its members one by one.
-CPU_STACK_ELEMENTS = 2_000_000
+CPU_STACK_ELEMENTS = 400_000
 GPU_STACK_ELEMENTS = 200_000_000
 
 
