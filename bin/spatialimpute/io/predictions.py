@@ -60,9 +60,7 @@ def read_predictions(path: str | Path) -> Predictions:
     data = ad.read_h5ad(path)
     about = dict(data.uns.get("spatialimpute", {}))
     if about.get("schema_version") != SCHEMA_VERSION:
-        raise InputError(
-            f"{path}: expected predictions of schema version {SCHEMA_VERSION}, found {about or 'none'}"
-        )
+        raise InputError(f"{path}: expected predictions of schema version {SCHEMA_VERSION}, found {about or 'none'}")
     return Predictions(
         mean=np.asarray(data.X),
         sd=np.asarray(data.layers["sd"]) if "sd" in data.layers else None,
