@@ -73,6 +73,7 @@ def write_results(
             "source": f"{name}.h5ad",
             "source_digest": "",
             "counts_from": "X",
+            "coordinate_unit": "um",
         }
         cells = np.array([f"{name}_{i}" for i in range(len(x))])
         matrix = sp.csr_matrix(x, dtype=np.float32)
@@ -82,7 +83,7 @@ def write_results(
             "source_digest": "", "counts_from": "X", "n_cells_in": len(x) + 12, "n_cells": len(x),
             "n_genes_in": len(names) + 5, "n_genes": len(names),
             "control_probe_rate": 0.0123 if role == "spatial" else None, "n_outliers": 3,
-            "coordinate_unit": "micrometer" if role == "spatial" else None,
+            "coordinate_unit": "um" if role == "spatial" else None,
             "steps": [
                 {"step": "duplicate cells", "axis": "cells", "n": 12, "reason": "identical", "examples": ["c1", "c2"]},
                 {"step": "control probes", "axis": "genes", "n": 5, "reason": "not genes", "examples": ["Blank-1"]},
@@ -224,7 +225,9 @@ def run_report(args: list[str], cwd: Path) -> subprocess.CompletedProcess:
 
 def run_multiqc(folder: Path) -> str:
     """MultiQC as the pipeline runs it; returns the report's HTML."""
-    (folder / "params_mqc.tsv").write_text('# id: params\nParameter\tValue\ncv_folds\t"5"\nlearning_rate\t"0.003"\n')
+    (folder / "params_mqc.tsv").write_text(
+        "# id: params\nParameter\tValue\ncv_folds\t5\nlearning_rate\t0.003\nkappa_grid\t0,1,5\ngenes\t\n"
+    )
     (folder / "software_mqc_versions.yml").write_text(yaml.safe_dump({"TRAIN": {"python": "3.11", "torch": "2.0"}}))
     command = [
         sys.executable, "-m", "multiqc", "--strict", "--force", "--config", str(ROOT / "assets/multiqc_config.yml"),

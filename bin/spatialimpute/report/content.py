@@ -25,7 +25,7 @@ VERDICT_COLORS = {"pass": GREEN, "warn": ORANGE, "fail": VERMILLION, "not assess
 HEADLINE_COLORS = {"good": GREEN, "limited": ORANGE, "do not use": VERMILLION, "not assessed": GRAY}
 
 #: Pixels of the widest image in the report.
-EMBEDDED_WIDTH = 1300
+EMBEDDED_WIDTH = 1200
 
 
 def escape(value: object) -> str:
@@ -134,7 +134,7 @@ class SectionWriter:
         with Image.open(image) as opened:
             shown = opened.convert("RGB")
             shown.thumbnail((EMBEDDED_WIDTH, 100 * EMBEDDED_WIDTH))
-            shown.save(copy, "WEBP", quality=75)
+            shown.save(copy, "WEBP", quality=65)
         encoded = base64.b64encode(copy.getvalue()).decode()
         body = f'<img class="si-figure" alt="{escape(alt)}" src="data:image/webp;base64,{encoded}">'
         return self.write(section, "html", body, parent=parent, name=name, description=caption, shared=False)

@@ -16,21 +16,21 @@ from spatialimpute.report.inputs import Sample
 
 #: Rows of the gene table: beyond it, genes.tsv is the place to look.
 MAX_GENES = 300
-MAX_BEST_AND_WORST = 7
+MAX_BEST_AND_WORST = 5  # with more rows in all, MultiQC folds the table
 
 GENE_HEADERS = {
     "verdict": {"title": "Verdict", "description": "", **colored(VERDICT_COLORS)},
     "spearman_partial": {
         "title": "Partial", "description": "Partial Spearman, given the panel total", "format": "{:,.3f}",
-        "scale": "Blues", "min": 0, "max": 0.6,
+        "scale": "Blues", "min": 0, "max": 1,
     },
     "spearman": {
         "title": "Raw", "description": "Spearman of counts against prediction × panel total", "format": "{:,.3f}",
-        "scale": "Blues", "min": 0, "max": 0.6,
+        "scale": "Blues", "min": 0, "max": 1,
     },
     "spearman_fraction": {
         "title": "Fraction", "description": "Spearman of counts / total against prediction", "format": "{:,.3f}",
-        "scale": "Blues", "min": 0, "max": 0.6, "hidden": True,
+        "scale": "Blues", "min": 0, "max": 1, "hidden": True,
     },
     "detected_fraction": {
         "title": "Detected", "description": "Spatial cells with a count", "format": "{:,.1f}", "suffix": "%",

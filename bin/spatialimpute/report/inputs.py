@@ -49,8 +49,12 @@ class Sample:
     @property
     def datasets(self) -> list[tuple[str, Counts]]:
         """Each dataset under the name the report gives it."""
-        named = [(self.name, self.spatial)]
-        return named + [(f"{ref.info.get('id', 'reference')} (reference)", ref) for ref in self.references]
+        return [(self.name, self.spatial)] + [(reference_name(ref.info["id"]), ref) for ref in self.references]
+
+
+def reference_name(id: str) -> str:
+    """What the report calls a reference: its id, marked as a reference unless that says so."""
+    return id if "reference" in id.lower() else f"{id} (reference)"
 
 
 def read_json(path: str | Path) -> dict:

@@ -20,8 +20,8 @@ from spatialimpute.report.content import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMI
 MAX_CELLS = 4_000
 NEIGHBORS = 15
 EPOCHS = 200
-#: Cell types with a color of their own; the others are gray.
-MAX_TYPES = 20
+#: Colors of cell types: tab20 without its grays. Rarer types than there are colors for are gray.
+TYPE_COLORS = [matplotlib.colormaps["tab20"](i) for i in range(20) if i not in (14, 15)]
 BACKGROUND = "#c8c8c8"
 
 
@@ -107,17 +107,18 @@ def draw_latent(latent: LatentMap, spatial_name: str, path: Path) -> None:
 
 def draw_celltypes(axis, latent: LatentMap, labeled: np.ndarray, size: float) -> None:
     """Color by cell type; numbers on the clusters say which is which where colors are hard to tell apart."""
-    types = pd.Series(latent.celltype[labeled]).value_counts().index[:MAX_TYPES]
+    types = pd.Series(latent.celltype[labeled]).value_counts().index[: len(TYPE_COLORS)]
     axis.scatter(*latent.xy.T, c=BACKGROUND, s=size, linewidths=0, rasterized=True)
     entries = []
     for i, name in enumerate(types):
-        color = plt.get_cmap("tab20")(i % 20)
+        color = TYPE_COLORS[i]
         here = latent.xy[latent.celltype == name]
         axis.scatter(*here.T, color=color, s=size, linewidths=0, rasterized=True)
         entries.append((f"{i + 1}  {name}", color))
     for i, name in enumerate(types):
-        middle = np.median(latent.xy[latent.celltype == name], axis=0)
-        text = axis.text(*middle, str(i + 1), ha="center", va="center", fontsize=9, weight="bold")
+        here = latent.xy[latent.celltype == name]
+        middle = np.abs(here - np.median(here, axis=0)).sum(axis=1).argmin()
+        text = axis.text(*here[middle], str(i + 1), ha="center", va="center", fontsize=9, weight="bold")
         text.set_path_effects([effects.withStroke(linewidth=2.5, foreground="white")])
     gray = (~labeled).sum() + (labeled & ~np.isin(latent.celltype, types)).sum()
     if gray:

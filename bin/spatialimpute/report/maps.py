@@ -196,11 +196,12 @@ def draw_grid(
     n_columns, n_genes = images.shape[:2]
     width, height = np.ptp(coords, axis=0)
     panel_height = min(PANEL_HEIGHT, max(1.1, PANEL_WIDTH * height / (width or 1.0)))
-    size = np.clip(0.55 * (PANEL_WIDTH * 72) * (panel_height * 72) / len(coords), 0.3, 50)
+    size = np.clip(0.4 * (PANEL_WIDTH * 72) * (panel_height * 72) / len(coords), 0.3, 50)
     figure, axes = plt.subplots(
         n_genes, n_columns, squeeze=False, layout="constrained",
         figsize=((PANEL_WIDTH + 0.65) * n_columns, (panel_height + 0.55) * n_genes + 0.3),
     )  # fmt: skip
+    figure.get_layout_engine().set(h_pad=0.1)
     for i in range(n_genes):
         shared = Normalize(0, upper_limit(*images[:2, i]))
         for j in range(n_columns):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from spatialimpute.report.content import BLUE, GRAY, SectionWriter, escape, number, without_missing
-from spatialimpute.report.inputs import Sample
+from spatialimpute.report.inputs import Sample, reference_name
 
 COUNT = {"format": "{:,d}", "scale": False}
 TEXT = {"scale": False}
@@ -20,7 +20,7 @@ def write_qc(writer: SectionWriter, sample: Sample) -> None:
 
 def dataset_name(sample: Sample, qc: dict) -> str:
     """The name of a dataset in the report; a reference shared by samples keeps one name, and so one row."""
-    return sample.name if qc["role"] == "spatial" else f"{qc['id']} (reference)"
+    return sample.name if qc["role"] == "spatial" else reference_name(qc["id"])
 
 
 def write_kept(writer: SectionWriter, named: list[tuple[str, dict]]) -> None:
@@ -127,7 +127,7 @@ def write_overlap(writer: SectionWriter, sample: Sample) -> None:
         "targets": len(panel.targets),
         "new": new,
         "folds": len(panel.folds),
-        "how": escape("; ".join(f"{key}: {text}" for key, text in panel.how.items())),
+        "how": "<br>".join(escape(f"{key.replace('_', ' ')}: {text}") for key, text in panel.how.items()),
     }
     writer.write(
         "overlap_table", "table", {escape(sample.name): row}, parent="overlap", name="Genes in numbers",

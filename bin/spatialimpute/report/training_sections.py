@@ -50,7 +50,7 @@ def write_training_curves(writer: SectionWriter, sample: Sample) -> None:
     text = (
         "A line per model: "
         + ", ".join(f'<span style="color: {color}">■</span> {name}' for name, color in key)
-        + ". An ELBO counts the genes that its model sees: compare shapes between folds, not heights."
+        + ". An ELBO, up to a constant, is of a model's own genes and held-out cells: compare shapes, not heights."
     )
     if accuracy:
         datasets.append(("discriminator accuracy", "accuracy", accuracy))
