@@ -1,10 +1,12 @@
-"""A function over a list by forked worker processes, which share the parent's data without copying it."""
+"""A function over a list by forked worker processes of one thread, which share the parent's data without a copy."""
 
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
+
+import torch
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
@@ -30,7 +32,13 @@ def run(function: Callable[[Item], Result], items: Sequence[Item], workers: int)
         return [function(item) for item in items]
     _function = function
     try:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork")) as pool:
+        with ProcessPoolExecutor(
+            workers,
+            mp_context=multiprocessing.get_context("fork"),
+            # One thread each: OpenMP's threads do not survive a fork, and waiting for them would never end.
+            initializer=torch.set_num_threads,
+            initargs=(1,),
+        ) as pool:
             return list(pool.map(_call, items))
     except BrokenProcessPool:
         raise MemoryError("a worker process was killed") from None
