@@ -3,8 +3,8 @@
 import pytest
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True)
 def _one_thread():
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # before each test, since numba, which scanpy uses, sets it anew

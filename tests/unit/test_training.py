@@ -1,8 +1,6 @@
 """Stacks of members: independence, determinism, checkpoints, recovery, early stopping, several datasets and batches."""
 
 import math
-import os
-import signal
 from dataclasses import replace
 
 import numpy as np
@@ -313,18 +311,6 @@ def test_an_error_names_the_member_that_fails_again_and_again(monkeypatch):
         train(data(), MEMBERS)
     assert error.value.exit_code == 70
     assert steps.count(7) == 5
-
-
-def test_errors_of_workers_are_the_same(monkeypatch):
-    poison(monkeypatch, 0, lambda call, step: step == 7)
-    with pytest.raises(NonFiniteError, match="fold 0, kappa 0, seed 0"):
-        train(data(), MEMBERS[:2], workers=2)
-
-
-def test_a_worker_that_is_killed_ran_out_of_memory(monkeypatch):
-    monkeypatch.setattr(TrainingState, "update", lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(MemoryError, match="worker process was killed"):
-        train(data(), MEMBERS[:2], workers=2)
 
 
 def test_a_rate_far_too_high_is_such_an_error():
