@@ -4,7 +4,8 @@ include { MULTIQC } from '../local/multiqc/main.nf'
 // Figures per sample, and one report over all samples.
 workflow REPORT_RESULTS {
     take:
-    results        // [sample, spatial, [references], panel, [qc], [models], imputed, latent, genes, evaluation, scores, prediction]
+    results        // [sample, spatial, [references], panel, [qc], [models], imputed, latent, genes,
+                   //  evaluation, scores, prediction]
     parameters     // name -> value
     package_digest
 
@@ -40,7 +41,15 @@ def versionsYaml(rows, pipeline, nextflow) {
     return groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson(versions)) + '\n'
 }
 
+// The parameters as a table, safe to show in HTML.
 def parametersTable(parameters) {
-    def rows = parameters.collect { name, value -> "${name}\t${"${value == null ? '' : value}".replaceAll(/\s/, ' ')}" }
+    def rows = parameters.collect { name, value ->
+        def text = "${value == null ? 'not set' : value}"
+            .replaceAll(/\s/, ' ')
+            .replace('&', '&amp;')
+            .replace('<', '&lt;')
+            .replace('>', '&gt;')
+        "${name}\t${text}"
+    }
     return (["# id: params", "Parameter\tValue"] + rows).join('\n') + '\n'
 }
