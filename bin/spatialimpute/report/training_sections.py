@@ -55,8 +55,8 @@ def write_training_curves(writer: SectionWriter, sample: Sample) -> None:
     if accuracy:
         datasets.append(("discriminator accuracy", "accuracy", accuracy))
         text += (
-            " Discriminator accuracy (button): 1 means that the two assays are told apart in the latent space, "
-            "the share of the larger one that they are mixed."
+            " Discriminator accuracy (button): 1 means that the datasets are told apart in the latent space, one half "
+            "(of two datasets; they give equally many cells) that they are mixed."
         )
     writer.write(
         "training", "linegraph", [lines for _, _, lines in datasets], parent="training",
