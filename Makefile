@@ -9,7 +9,7 @@ DEMO := results/demo
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
 
-setup: ## Python packages and Nextflow under .venv; nothing outside the checkout
+setup: ## Python packages and Nextflow, into .venv
 	@containers/local/setup.sh nextflow
 	@containers/local/setup.sh python
 

@@ -63,7 +63,7 @@ def sheetRows(sheet) {
 // Files that the sheet's rows name.
 def sheetFiles(rows, folder) {
     return rows
-        .collectMany { row -> [row.spatial, row.reference].collectMany { cell -> existingFiles(cell, folder) } }
+        .collectMany { row -> existingFiles([row.spatial, row.reference, row.genes].findAll().join(';'), folder) }
         .unique()
 }
 
@@ -112,7 +112,8 @@ def closing(outdir) {
     tasks
         .findAll { name, task -> name.contains(':REPORT ') && task.status != 'FAILED' }
         .each { _name, task ->
-            lines << "${task.tag}: ${file("${outdir}/${task.tag}/imputed.h5ad")} ${file("${outdir}/${task.tag}/genes.tsv")}"
+            def results = file("${outdir}/${task.tag}")
+            lines << "${task.tag}: ${results}/imputed.h5ad ${results}/genes.tsv"
         }
     failed.each { task ->
         lines << "FAILED ${task.process.tokenize(':').last()} (${task.tag}): ${complaint(file(task.workdir))}"

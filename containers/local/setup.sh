@@ -88,9 +88,9 @@ maven_nextflow() {
         fail "no nextflow, no download of it and no Maven; install Nextflow 25.04 or newer, or Maven (apt install maven)"
     rm -rf .venv/share/nextflow
     mkdir -p .venv/share/nextflow/mended
-    mvn --quiet --batch-mode --file $here/nextflow/pom.xml dependency:copy-dependencies \
-        -DoutputDirectory="$PWD/$jars" >&2 ||
-        fail "Maven could not fetch Nextflow; install Nextflow 25.04 or newer, or give Maven a network"
+    mvn --batch-mode --log-file .venv/share/nextflow/maven.log --file $here/nextflow/pom.xml \
+        dependency:copy-dependencies -DoutputDirectory="$PWD/$jars" >/dev/null ||
+        fail "Maven cannot fetch Nextflow (.venv/share/nextflow/maven.log); install Nextflow 25.04 or newer, or mend that"
     java -cp "$jars/*" org.codehaus.groovy.tools.FileSystemCompiler \
         -d .venv/share/nextflow/mended $here/nextflow/*.groovy
     # The short-lived JVM's flags halve the start; the rest opens what Nextflow reaches into, as its own launcher does.
@@ -126,6 +126,7 @@ wrapper() {
 install_nextflow() {
     local found
     check_java
+    echo "setup: Nextflow into .venv" >&2
     mkdir -p .venv/bin
     if found=$(nextflow_on_path); then
         ln -sfn "$found" .venv/bin/nextflow

@@ -50,7 +50,7 @@ workflow SPATIALIMPUTE {
     models = IMPUTE_GENES.out.models
         .join(crossvalidated, remainder: true)
         .filter { _sample, final_models, _crossvalidated -> final_models }
-        .map { sample, final_models, cv_models -> [sample, cv_models ? [cv_models, final_models] : [final_models]] }
+        .map { sample, final_models, cv_models -> [sample, [cv_models, final_models].findAll()] }
     results = PREPARE.out.counts
         .join(PREPARE.out.qc)
         .join(models)

@@ -6,7 +6,11 @@ process BASELINE {
     container "spatialimpute-cpu:${workflow.manifest.version}"
 
     input:
-    tuple val(sample), path(spatial, stageAs: 'spatial.h5ad'), path(references, stageAs: 'reference?.h5ad', arity: '1..*'), path(panel), val(method)
+    tuple val(sample),
+        path(spatial, stageAs: 'spatial.h5ad'),
+        path(references, stageAs: 'reference?.h5ad', arity: '1..*'),
+        path(panel),
+        val(method)
     val package_digest
 
     output:

@@ -6,13 +6,19 @@ process EVALUATE {
     container "spatialimpute-cpu:${workflow.manifest.version}"
 
     input:
-    tuple val(sample), path(spatial, stageAs: 'spatial.h5ad'), path(references, stageAs: 'reference?.h5ad', arity: '1..*'), path(panel), path(heldout, stageAs: 'heldout/*', arity: '1..*')
+    tuple val(sample),
+        path(spatial, stageAs: 'spatial.h5ad'),
+        path(references, stageAs: 'reference?.h5ad', arity: '1..*'),
+        path(panel),
+        path(heldout, stageAs: 'heldout/*', arity: '1..*')
     val options
     val package_digest
 
     output:
     tuple val(sample), path("${sample}/evaluation/evaluation.json"), path("${sample}/genes.tsv"), emit: evaluation
-    tuple val(sample), path("${sample}/evaluation/scores.tsv"), path("${sample}/evaluation/predictions/spatialimpute.h5ad"), emit: scores
+    tuple val(sample),
+        path("${sample}/evaluation/scores.tsv"),
+        path("${sample}/evaluation/predictions/spatialimpute.h5ad"), emit: scores
     tuple val(task.process), val('scipy'), eval('python3 -c "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))" scipy'), topic: versions
 
     script:

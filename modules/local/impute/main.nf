@@ -7,7 +7,13 @@ process IMPUTE {
     container "spatialimpute-cpu:${workflow.manifest.version}"
 
     input:
-    tuple val(sample), path(spatial, stageAs: 'spatial.h5ad'), path(references, stageAs: 'reference?.h5ad', arity: '1..*'), path(panel), path(models), path(evaluation, arity: '0..*'), path(genes, stageAs: 'judged/*', arity: '0..*')
+    tuple val(sample),
+        path(spatial, stageAs: 'spatial.h5ad'),
+        path(references, stageAs: 'reference?.h5ad', arity: '1..*'),
+        path(panel),
+        path(models),
+        path(evaluation, arity: '0..*'),
+        path(genes, stageAs: 'judged/*', arity: '0..*')
     val options
     val package_digest
 

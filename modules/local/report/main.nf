@@ -6,7 +6,18 @@ process REPORT {
     container "spatialimpute-cpu:${workflow.manifest.version}"
 
     input:
-    tuple val(sample), path(spatial, stageAs: 'spatial.h5ad'), path(references, stageAs: 'reference?.h5ad', arity: '1..*'), path(panel), path(qc, stageAs: 'qc?.json', arity: '1..*'), path(models, stageAs: 'models?', arity: '1..*'), path(imputed), path(latent), path(genes), path(evaluation, arity: '0..*'), path(scores, arity: '0..*'), path(predictions, arity: '0..*')
+    tuple val(sample),
+        path(spatial, stageAs: 'spatial.h5ad'),
+        path(references, stageAs: 'reference?.h5ad', arity: '1..*'),
+        path(panel),
+        path(qc, stageAs: 'qc?.json', arity: '1..*'),
+        path(models, stageAs: 'models?', arity: '1..*'),
+        path(imputed),
+        path(latent),
+        path(genes),
+        path(evaluation, arity: '0..*'),
+        path(scores, arity: '0..*'),
+        path(predictions, arity: '0..*')
     val package_digest
 
     output:

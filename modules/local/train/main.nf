@@ -5,7 +5,11 @@ process TRAIN {
     container "spatialimpute-cpu:${workflow.manifest.version}"
 
     input:
-    tuple val(sample), path(spatial, stageAs: 'spatial.h5ad'), path(references, stageAs: 'reference?.h5ad', arity: '1..*'), path(panel), path(evaluation, arity: '0..*')
+    tuple val(sample),
+        path(spatial, stageAs: 'spatial.h5ad'),
+        path(references, stageAs: 'reference?.h5ad', arity: '1..*'),
+        path(panel),
+        path(evaluation, arity: '0..*')
     val stage
     val options
     val package_digest
@@ -17,9 +21,10 @@ process TRAIN {
 
     script:
     folder = stage == 'final' ? sample : "${sample}/evaluation"
-    def inputs = references.collect { path -> "--reference ${path}" } + evaluation.collect { path -> "--evaluation ${path}" }
+    // Not by flags() of functions.nf: a module included twice cannot include a function.
+    def given = references.collect { path -> "--reference ${path}" } + evaluation.collect { path -> "--evaluation ${path}" }
     """
-    train.py --stage ${stage} --sample ${sample} --spatial ${spatial} --panel ${panel} ${inputs.join(' ')} \\
+    train.py --stage ${stage} --sample ${sample} --spatial ${spatial} --panel ${panel} ${given.join(' ')} \\
         ${options} --threads ${task.cpus}
     mkdir -p ${folder}
     mv models ${folder}
