@@ -17,8 +17,8 @@ def parse_kappas(text: str) -> list[float]:
         kappas = [float(part) for part in text.split(",")]
     except ValueError:
         raise InputError(f"--kappa {text!r}: expected numbers, separated by commas") from None
-    if any(not kappa >= 0 for kappa in kappas):
-        raise InputError(f"--kappa {text!r}: every kappa must be 0 or more")
+    if any(not 0 <= kappa < float("inf") for kappa in kappas):
+        raise InputError(f"--kappa {text!r}: every kappa must be a number of 0 or more")
     return kappas
 
 

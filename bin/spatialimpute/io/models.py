@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from spatialimpute.errors import InputError
 
@@ -37,7 +37,7 @@ def write_models(
         for i, stack in enumerate(stacks)
         for name, value in stack["weights"].items()
     }
-    save_file(weights, folder / "weights.safetensors")
+    (folder / "weights.safetensors").write_bytes(save(weights))  # save_file would make it readable by its owner alone
     description = {
         "schema_version": SCHEMA_VERSION,
         "gene_digest": gene_digest(genes),
