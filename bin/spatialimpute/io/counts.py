@@ -54,9 +54,7 @@ class Counts:
     def take(self, rows: np.ndarray) -> "Counts":
         """The given cells (indices or boolean mask), in that order."""
         coords = None if self.coords is None else self.coords[rows]
-        return Counts(
-            self.X[rows], self.genes, self.cells[rows], self.obs.iloc[rows], coords, self.info, self.gene_ids
-        )
+        return Counts(self.X[rows], self.genes, self.cells[rows], self.obs.iloc[rows], coords, self.info, self.gene_ids)
 
 
 def read_counts(path: str | Path) -> Counts:
