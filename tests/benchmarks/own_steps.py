@@ -62,7 +62,7 @@ def main():
     members = [Member(str(k % 5), options.kappa, k // 5) for k in range(options.members)]
     device = torch.device(options.device)
     wall, cpu = 0.0, 0.0
-    for group in _split(data, members, device):
+    for group in _split(data, members, device, workers=1):
         state = TrainingState(data, group, 0, device)
         device_data = DeviceData(data, group, settings.max_steps, 0, device)
         times = []
