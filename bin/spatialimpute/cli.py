@@ -32,6 +32,15 @@ def run(command: click.Command) -> None:
     except SpatialImputeError as error:
         click.echo(f"ERROR: {error}", err=True)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("spatialimpute"):
+            raise
+        click.echo(
+            f"ERROR: the Python package {error.name!r} is missing; run with -profile local after `make setup`, or in "
+            "an environment that has the packages of containers/local/requirements.lock.",
+            err=True,
+        )
+        sys.exit(1)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
