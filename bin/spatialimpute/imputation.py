@@ -28,14 +28,21 @@ SCALE_CELLS = 4096
 
 
 class StackSampler:
-    """Draws from one stack's posterior for the spatial cells."""
+    """Draws from one stack's posterior for the spatial cells; `like`, if given, lends its copy of their counts."""
 
-    def __init__(self, stack: TrainedStack, spatial: Counts, panel: Panel, device: torch.device | str = "cpu"):
+    def __init__(
+        self,
+        stack: TrainedStack,
+        spatial: Counts,
+        panel: Panel,
+        device: torch.device | str = "cpu",
+        like: "StackSampler | None" = None,
+    ):
         self.members, self.model = stack.members, stack.model.to(device).eval()
         arch = self.model.arch
         self.dataset = next(s for s, spec in enumerate(arch.datasets) if spec.spatial)
         self.n_panel = arch.n_panel
-        self.matrix = CsrTensor(spatial.select(panel.shared), device)
+        self.matrix = CsrTensor(spatial.select(panel.shared), device) if like is None else like.matrix
         self.batch = torch.as_tensor(batch_codes(spatial) + arch.batch_offsets[self.dataset], device=device)
         self.not_in_use = (self.model.encoder.in_use == 0).view(len(self.members), 1, 1, -1)
 
@@ -154,7 +161,8 @@ class Imputer:
         knn: Callable[[np.ndarray], np.ndarray] | None = None,
         knn_weight: float = 0.0,
     ):
-        self.samplers = [StackSampler(stack, spatial, panel, device) for stack in stacks]
+        first = StackSampler(stacks[0], spatial, panel, device)
+        self.samplers = [first] + [StackSampler(stack, spatial, panel, device, like=first) for stack in stacks[1:]]
         self.noises = [_noise(sampler.members, seed, device) for sampler in self.samplers]
         self.n_cells, self.n_samples = len(spatial.cells), n_samples
         self.tails = ((1 - interval) / 2, (1 + interval) / 2)

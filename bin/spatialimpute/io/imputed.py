@@ -103,5 +103,7 @@ def write_latent(
         name = counts.info.get("id", side)
         cells = [f"{name}:{cell}" for cell in counts.cells]
         rows.append(pd.DataFrame({"dataset": name, "side": side, "celltype": celltype.to_numpy()}, index=cells))
-    data = ad.AnnData(obs=pd.concat(rows), obsm={"X_gimvi": np.concatenate([spatial_latent, *latents])})
+    data = ad.AnnData(
+        obs=pd.concat(rows).astype("category"), obsm={"X_gimvi": np.concatenate([spatial_latent, *latents])}
+    )
     data.write_h5ad(path)

@@ -16,7 +16,7 @@ class CsrTensor:
     def __init__(self, matrix: sp.csr_matrix, device: torch.device | str = "cpu"):
         self.n_genes = matrix.shape[1]
         self.indptr = torch.as_tensor(matrix.indptr.astype(np.int64), device=device)
-        self.indices = torch.as_tensor(matrix.indices.astype(np.int64), device=device)
+        self.indices = torch.as_tensor(matrix.indices.astype(np.int32), device=device)
         self.values = torch.as_tensor(matrix.data.astype(np.float32), device=device)
 
     def gather(self, cells: Tensor) -> CountBatch:
@@ -28,7 +28,7 @@ class CsrTensor:
         row = torch.repeat_interleave(length)
         first = torch.cumsum(length, 0) - length  # where each cell's counts begin among the gathered ones
         position = torch.arange(len(row), device=row.device) + (start - first).index_select(0, row)
-        column = self.indices.index_select(0, position)
+        column = self.indices.index_select(0, position).long()
         value = self.values.index_select(0, position)
         flat = column + row * self.n_genes
         member = torch.arange(members, device=row.device).repeat_interleave(n_cells) * self.n_genes
