@@ -130,8 +130,11 @@ def _train_stack(
 
     while state.step < steps and not state.stopped.all():
         minibatches = device_data.minibatches(state.model, [order[state.step] for order in device_data.schedule])
-        state.set_learning_rate(_learning_rate(settings, state.step, steps))
-        state.update(minibatches, kl_weight=settings.kl_weight * (state.step + 1) / steps)
+        state.update(
+            minibatches,
+            learning_rate=_learning_rate(settings, state.step, steps),
+            kl_weight=settings.kl_weight * (state.step + 1) / steps,
+        )
         state.step += 1
         bar.update()
         if state.step % every and state.step < steps:

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import torch
 
+from spatialimpute.models.adam import Adam
 from spatialimpute.models.gimvi import Classifier, GimVI, classifier_accuracy, classifier_loss, fooling_loss
 from spatialimpute.models.networks import Linear, Noise
 from spatialimpute.training_data import DeviceData, Member, TrainingData, member_seed
@@ -37,7 +38,7 @@ class TrainingState:
                 if isinstance(module, Linear):
                     module.reset(self.generators)
             self.classifier_optimizer = self._adam(self.classifier)
-        self.step = 0
+        self.step, self.learning_rate = 0, 0.0
         self.halvings = np.zeros(len(members), dtype=int)
         self.stopped = np.zeros(len(members), dtype=bool)
         self.best_loss = np.full(len(members), np.inf)
@@ -46,54 +47,41 @@ class TrainingState:
         self.history: list[dict] = []
         self.sums, self.n_summed = torch.zeros(len(members), 5, device=device), 0
 
-    def _adam(self, module: torch.nn.Module) -> torch.optim.Adam:
-        settings = self.settings
-        return torch.optim.Adam(
-            module.parameters(),
-            lr=settings.learning_rate,
-            eps=settings.adam_eps,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
+    def _adam(self, module: torch.nn.Module) -> Adam:
+        return Adam(module.parameters(), self.settings.adam_eps, self.settings.weight_decay)
 
-    def set_learning_rate(self, rate: float) -> None:
-        """Set it for both optimizers; a member whose loss failed takes a smaller share of each step."""
-        self.learning_rate = rate
-        optimizers = [self.optimizer] if self.classifier is None else [self.optimizer, self.classifier_optimizer]
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-
-    def update(self, minibatches, kl_weight: float) -> None:
+    def update(self, minibatches, learning_rate: float, kl_weight: float) -> None:
         """One optimizer step of every member, and one of its adversary where kappa > 0."""
+        self.learning_rate = learning_rate
         self.model.train()
         terms = self.model(minibatches, self.noise)
         loss = terms.loss(kl_weight)
         accuracy = torch.zeros_like(loss)
         if self.classifier is not None:
             loss = loss + self.kappa * fooling_loss(self.classifier(terms.z, self.noise))
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss.sum().backward()  # members share no parameter, so each receives its own gradient
-        self._step(self.optimizer, self.model)
+        self._step(self.optimizer)
         if self.classifier is not None:
             log_probability = self.classifier(terms.z.detach(), self.noise)
-            self.classifier_optimizer.zero_grad(set_to_none=True)
+            self.classifier_optimizer.zero_grad()
             classifier_loss(log_probability).sum().backward()
-            self._step(self.classifier_optimizer, self.classifier)
+            self._step(self.classifier_optimizer)
             accuracy = classifier_accuracy(log_probability)
         means = [term.detach().mean(1) for term in (terms.reconstruction, terms.kl_z, terms.kl_library)]
         self.sums += torch.stack([loss.detach(), *means, accuracy], dim=1)
         self.n_summed += 1
 
-    def _step(self, optimizer: torch.optim.Adam, module: torch.nn.Module) -> None:
+    def _step(self, optimizer: Adam) -> None:
+        """A step; a member whose loss failed takes a smaller share of it."""
         if not self.halvings.any():
-            optimizer.step()
+            optimizer.step(self.learning_rate)
             return
-        before = [parameter.detach().clone() for parameter in module.parameters()]
-        optimizer.step()
+        before = [parameter.detach().clone() for parameter in optimizer.parameters]
+        optimizer.step(self.learning_rate)
         share = torch.tensor(0.5**self.halvings, dtype=torch.float32, device=before[0].device)
         with torch.no_grad():
-            for parameter, old in zip(module.parameters(), before, strict=True):
+            for parameter, old in zip(optimizer.parameters, before, strict=True):
                 # lerp gives exactly the whole step where the share is 1
                 parameter.copy_(torch.lerp(old, parameter, share.view(-1, *[1] * (old.dim() - 1))))
 

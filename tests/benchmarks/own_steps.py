@@ -68,8 +68,7 @@ def main():
         times = []
         for step in range(settings.max_steps):
             minibatches = device_data.minibatches(state.model, [order[step] for order in device_data.schedule])
-            state.set_learning_rate(settings.learning_rate)
-            state.update(minibatches, kl_weight=0.25)
+            state.update(minibatches, learning_rate=settings.learning_rate, kl_weight=0.25)
             if device.type == "cuda":
                 torch.cuda.synchronize()
             times.append((time.perf_counter(), time.process_time()))

@@ -59,8 +59,6 @@ def main():
 
     import sklearn.neighbors  # noqa: F401
 
-    torch.optim.Adam([torch.zeros(1)])  # torch loads its compiler with the first optimizer, whatever it is used for
-
     wall, cpu = time.perf_counter(), time.process_time()
     data = TrainingData([reference], spatial, panel, settings)
     members, device = [Member(options.fold, options.kappa, 0)], torch.device("cpu")
@@ -71,8 +69,11 @@ def main():
     trace = []
     while state.step < steps:
         minibatches = device_data.minibatches(state.model, [order[state.step] for order in device_data.schedule])
-        state.set_learning_rate(_learning_rate(settings, state.step, steps))
-        state.update(minibatches, kl_weight=settings.kl_weight * (state.step + 1) / steps)
+        state.update(
+            minibatches,
+            learning_rate=_learning_rate(settings, state.step, steps),
+            kl_weight=settings.kl_weight * (state.step + 1) / steps,
+        )
         state.step += 1
         if state.step in traced:
             now = time.perf_counter(), time.process_time()

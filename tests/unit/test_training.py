@@ -11,6 +11,7 @@ from spatialimpute.checkpoints import Checkpoints
 from spatialimpute.errors import InputError, NonFiniteError
 from spatialimpute.imputation import Imputer, held_out_predictions
 from spatialimpute.io.models import SCHEMA_VERSION
+from spatialimpute.models.adam import Adam
 from spatialimpute.settings import PRESETS
 from spatialimpute.training import ensemble, n_steps, train
 from spatialimpute.training_data import Member, TrainingData, member_seed
@@ -140,9 +141,9 @@ def test_history_and_schedules(monkeypatch):
     kl_weights = []
     update = TrainingState.update
 
-    def spy(self, minibatches, kl_weight):
+    def spy(self, minibatches, learning_rate, kl_weight):
         kl_weights.append(kl_weight)
-        update(self, minibatches, kl_weight)
+        update(self, minibatches, learning_rate, kl_weight)
 
     monkeypatch.setattr(TrainingState, "update", spy)
     settings = replace(SMALL, max_steps=110, early_stopping=False)
@@ -389,3 +390,42 @@ def test_models_of_other_genes_or_versions_are_refused(tmp_path):
     (tmp_path / "models.json").write_text(content.replace(version, '"schema_version": "0"'))
     with pytest.raises(InputError, match="expected models of schema version 1, found 0"):
         training.load(tmp_path, panel)
+
+
+# ---- optimizer ----
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_adam_steps_as_torch_does(weight_decay):
+    torch.manual_seed(0)
+    mine = [torch.randn(3, 4, requires_grad=True), torch.randn(2, requires_grad=True)]
+    theirs = [parameter.detach().clone().requires_grad_() for parameter in mine]
+    adam = Adam(mine, eps=1e-4, weight_decay=weight_decay)
+    reference = torch.optim.Adam(theirs, eps=1e-4, weight_decay=weight_decay)
+    for step in range(5):
+        for parameters in (mine, theirs):
+            sum((parameter - step).pow(4).sum() for parameter in parameters).backward()
+        adam.step(0.1 / (step + 1))
+        reference.param_groups[0]["lr"] = 0.1 / (step + 1)
+        reference.step()
+        adam.zero_grad()
+        reference.zero_grad()
+    for a, b in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_adam_continues_from_its_state():
+    def run(adam, parameter, steps):
+        for _ in range(steps):
+            parameter.grad = parameter.detach() ** 3
+            adam.step(0.05)
+
+    start = torch.tensor([1.0, -2.0])
+    whole, half = start.clone(), start.clone()
+    run(Adam([whole], 1e-8, 0.0), whole, 6)
+    first = Adam([half], 1e-8, 0.0)
+    run(first, half, 3)
+    second = Adam([half], 1e-8, 0.0)
+    second.load_state_dict(first.state_dict())
+    run(second, half, 3)
+    assert torch.equal(whole, half)
