@@ -91,11 +91,12 @@ def held_out_predictions(
     genes = [gene for held_out in panel.folds.values() for gene in held_out]
     fold_of = np.array([fold for fold, held_out in panel.folds.items() for _ in held_out])
     shape = (len(spatial.cells), len(genes))
+    # Of all members, not of a stack's: a cell's draws must not depend on how members were stacked.
+    chunk = max(1, BLOCK_FLOATS // (sum(len(stack.members) for stack in stacks) * len(panel.shared) * n_samples))
     results: dict[tuple[float, int], Predictions] = {}
     for stack in stacks:
         sampler = StackSampler(stack, spatial, panel, device)
         noise = _noise(sampler.members, seed, device)
-        chunk = max(1, BLOCK_FLOATS // (len(sampler.members) * sampler.n_panel * n_samples))
         for start in range(0, shape[0], chunk):
             cells = np.arange(start, min(start + chunk, shape[0]))
             z_mean, z_sd, total = sampler.encode(cells)

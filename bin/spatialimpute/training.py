@@ -66,7 +66,7 @@ def train(
     workers: int = 1,
     checkpoint: Callable[[list[Member]], Checkpoints] | None = None,
 ) -> list[TrainedStack]:
-    """Train all members, in as few stacks as pays on the device.
+    """Train all members, in as few stacks as pays on the device; the first stack begins with the first member.
 
     Parameters
     ----------
@@ -91,7 +91,8 @@ def train(
     def train_group(group: list[Member]) -> TrainedStack:
         return _train_stack(data, group, seed, device, None if checkpoint is None else checkpoint(group))
 
-    return forked.run(train_group, _split(data, members, device, workers), workers)
+    stacks = forked.run(train_group, _split(data, members, device, workers), workers)
+    return sorted(stacks, key=lambda stack: members.index(stack.members[0]))
 
 
 def _split(data: TrainingData, members: list[Member], device: torch.device, workers: int) -> list[list[Member]]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from spatialimpute import checkpoints, training
+from spatialimpute import checkpoints, imputation, training
 from spatialimpute.checkpoints import Checkpoints
 from spatialimpute.errors import InputError, NonFiniteError
 from spatialimpute.imputation import Imputer, held_out_predictions
@@ -87,12 +87,14 @@ def test_a_member_is_the_same_alone_and_in_a_stack(settings, members):
 
 
 def test_stacks_are_split_by_architecture_and_size(monkeypatch):
+    monkeypatch.setattr(imputation, "BLOCK_FLOATS", 2_000)  # several chunks: the draws must not follow the stacks
     tissue = data(replace(SMALL, max_steps=10))
     members = [*MEMBERS, ADVERSARIAL[0], replace(MEMBERS[0], seed=1, decoder_hidden=8)]
     groups = [stack.members for stack in train(tissue, members)]
     assert groups == [MEMBERS, ADVERSARIAL[:1], members[-1:]]
     groups = [stack.members for stack in train(tissue, members, workers=3)]
     assert [len(group) for group in groups] == [2, 1, 1, 1]
+    assert groups[0][0] == members[0]
     assert sorted(member.name for group in groups for member in group) == sorted(member.name for member in members)
     together = held_out_predictions(train(tissue, MEMBERS[:2]), *draw()[1:], "s", 4, 0)
     by_workers = train(tissue, MEMBERS[:2], workers=2)
