@@ -3,7 +3,8 @@ include { flags } from '../../functions.nf'
 process REPORT {
     tag "${sample}"
     label 'process_low'
-    container "spatialimpute-cpu:${workflow.manifest.version}"
+    conda "${projectDir}/containers/conda/cpu.yml"
+    container "${params.container_registry}spatialimpute-cpu:${workflow.manifest.version}"
 
     input:
     tuple val(sample),

@@ -2,7 +2,8 @@ process TRAIN {
     tag "${sample}"
     label 'process_high'
     label 'process_gpu'
-    container "spatialimpute-cpu:${workflow.manifest.version}"
+    conda "${projectDir}/containers/conda/cpu.yml"
+    container "${params.container_registry}spatialimpute-${params.accelerator == 'gpu' ? 'gpu' : 'cpu'}:${workflow.manifest.version}"
 
     input:
     tuple val(sample),
