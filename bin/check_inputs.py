@@ -21,13 +21,16 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--sheet-schema", type=EXISTING, required=True, help="schema_input.json")
 @click.option("--base-dir", type=FOLDER, required=True, help="Folder that the sheet's relative paths start from.")
 @click.option("--launch-dir", type=FOLDER, help="Folder that relative paths in parameters start from.")
+@click.option("--local", is_flag=True, help="Every step runs on this machine as it is.")
 @click.option("--out", type=click.Path(path_type=Path), default="samples.json", show_default=True)
-def main(sheet_path, params_path, schema, sheet_schema, base_dir, launch_dir, out):
-    from spatialimpute.check import check_param_files
+def main(sheet_path, params_path, schema, sheet_schema, base_dir, launch_dir, local, out):
+    from spatialimpute.check import check_accelerator, check_param_files
     from spatialimpute.io.samplesheet import Sheet, numbered
     from spatialimpute.params import check_params, load_schema
 
     params, problems = check_params(json.loads(params_path.read_text()), load_schema(schema))
+    if local:
+        problems += check_accelerator(params)
     samples = []
     try:
         sheet = Sheet(sheet_path, sheet_schema, base_dir)
@@ -36,7 +39,7 @@ def main(sheet_path, params_path, schema, sheet_schema, base_dir, launch_dir, ou
     else:
         problems += sheet.problems
         samples = sheet.samples
-        problems += check_param_files(params, launch_dir, [sample["sample"] for sample in samples])
+        problems += check_param_files(params, launch_dir, samples)
     if problems:
         raise InputError(numbered(f"samplesheet {sheet_path.name} and parameters", problems))
     out.write_text(json.dumps(samples, indent=1, ensure_ascii=False) + "\n")

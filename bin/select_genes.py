@@ -5,12 +5,8 @@ Where spatial genes match the reference's by case or Ensembl id only, ./spatial.
 counts under the reference's names, to be used in place of --spatial from here on.
 """
 
-import json
-from pathlib import Path
-
 import click
 from spatialimpute import cli
-from spatialimpute.errors import InputError
 
 
 @click.command(help=__doc__)
@@ -26,7 +22,8 @@ from spatialimpute.errors import InputError
 @click.option("--seed", default=0, show_default=True)
 def main(sample, spatial, references, genes, gene_folds, **options):
     import numpy as np
-    from spatialimpute.genes import parse_gene_list, select_genes
+    from spatialimpute.gene_lists import parse_gene_list, read_gene_folds
+    from spatialimpute.genes import select_genes
     from spatialimpute.io.counts import read_counts, write_counts
     from spatialimpute.io.panel import write_panel
 
@@ -37,32 +34,13 @@ def main(sample, spatial, references, genes, gene_folds, **options):
         [read_counts(path) for path in references],
         spatial_ids=counts.gene_ids,
         requested=list(dict.fromkeys(gene for value in genes for gene in parse_gene_list(value))),
-        gene_folds=read_gene_folds(gene_folds, sample) if gene_folds else None,
+        gene_folds=read_gene_folds(gene_folds).get(sample) if gene_folds else None,
         **options,
     )
     write_panel("panel.json", panel)
     if renamed:
         counts.genes = np.array([renamed.get(gene, gene) for gene in counts.genes])
         write_counts("spatial.h5ad", counts)
-
-
-def read_gene_folds(path: str, sample: str) -> list[list[str]] | None:
-    """The sample's folds, None where the file does not name the sample; raises InputError on another shape."""
-    expected = "expected {sample: [[gene, ...], ...]}"
-    try:
-        content = json.loads(Path(path).read_text())
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not valid JSON ({error}); {expected}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: {expected}, found a {type(content).__name__}")
-    folds = content.get(sample)
-    lists = [folds, *folds] if isinstance(folds, list) else [folds]
-    if folds is not None and (
-        not all(isinstance(part, list) and part for part in lists)
-        or not all(isinstance(gene, str) for fold in folds for gene in fold)
-    ):
-        raise InputError(f"{path}: {expected}, found {json.dumps(folds)[:60]} for sample {sample!r}")
-    return folds
 
 
 if __name__ == "__main__":

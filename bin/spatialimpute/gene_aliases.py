@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from spatialimpute.errors import InputError
+from spatialimpute.gene_lists import read_text
 
 
 def read_aliases(path: str | Path) -> dict[str, str]:
@@ -14,17 +15,14 @@ def read_aliases(path: str | Path) -> dict[str, str]:
         A line without two fields, or an alias with two symbols.
     """
     aliases: dict[str, str] = {}
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: gene aliases cannot be read as UTF-8 text ({error})") from None
-    for number, line in enumerate(lines, start=1):
+    text = read_text(path, "expected gene aliases: an alias, a tab and a symbol per line")
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         fields = [field.strip() for field in line.split("\t")]
         if len(fields) != 2 or not all(fields):
             raise InputError(
-                f"{path}: line {number}: found {line!r}, expected an alias, a tab and a symbol; write one pair per line"
+                f"{path}: line {number}: found {line[:100]!r}, expected an alias, a tab and a symbol"
             )
         alias, symbol = fields
         if number == 1 and alias.casefold() in ("alias", "from", "old"):

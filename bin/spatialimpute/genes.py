@@ -6,11 +6,9 @@ cross-validation holds out.
 
 import difflib
 import logging
-import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -134,23 +132,6 @@ def select_genes(
     how["measured_only"] = f"{len(measured_only)} spatial genes are not in every reference"
     log.info("%s: %s; %s; folds: %s", sample, how["shared"], how["targets"], how["folds"])
     return Panel(genes, shared, measured_only, list(genes), folds, how), renamed
-
-
-def parse_gene_list(value: str) -> list[str]:
-    """Genes of a file or of a list; one per line, or separated by commas or semicolons.
-
-    Raises
-    ------
-    InputError
-        The value looks like a file's path, and there is no such file.
-    """
-    path = Path(value)
-    if path.is_file():
-        value = path.read_text().replace("\n", ",")
-    elif "/" in value or path.suffix in (".txt", ".tsv", ".csv"):
-        raise InputError(f"genes: there is no file {value!r}; expected a file of gene names or a comma list")
-    names = (name.strip().strip('"') for name in re.split(r"[,;\t]", value))
-    return list(dict.fromkeys(name for name in names if name and not name.startswith("#")))
 
 
 class _Variability:

@@ -66,7 +66,7 @@ def check_params(given: dict, schema: dict[str, dict]) -> tuple[dict, list[str]]
     for name, spec in schema.items():
         if spec["required"] and name not in given:
             problems.append(f"parameter '{name}': missing; expected {_expected(spec)}: give --{name}")
-    return params, problems or _contradictions(params)
+    return params, problems + _contradictions(params)
 
 
 def _snake_case(name: str) -> str:
@@ -144,17 +144,19 @@ def _convert(value, kind: str):
 
 
 def _contradictions(params: dict) -> list[str]:
-    """Values that are fine each by itself and not together; looked at once each is."""
+    """Values that are fine each by itself and not together; None, as a wrong value is, contradicts nothing."""
     problems = []
-    if params["verdict_warn"] > params["verdict_pass"]:
+    warn, good = params["verdict_warn"], params["verdict_pass"]
+    if None not in (warn, good) and warn > good:
         problems.append(
-            f"parameters 'verdict_warn' and 'verdict_pass': found {params['verdict_warn']:g} and "
-            f"{params['verdict_pass']:g}; a gene cannot pass below the score of a warning: swap them"
+            f"parameters 'verdict_warn' and 'verdict_pass': found {warn:g} and {good:g}; a gene cannot pass below "
+            "the score of a warning: swap them"
         )
-    if 0 < params["max_shared_genes"] < params["min_shared_genes"]:
+    most, fewest = params["max_shared_genes"], params["min_shared_genes"]
+    if None not in (most, fewest) and 0 < most < fewest:
         problems.append(
-            f"parameters 'max_shared_genes' and 'min_shared_genes': found {params['max_shared_genes']} and "
-            f"{params['min_shared_genes']}; no sample fulfills both: raise the first or lower the second"
+            f"parameters 'max_shared_genes' and 'min_shared_genes': found {most} and {fewest}; no sample fulfills "
+            "both: raise the first or lower the second"
         )
     if params["gene_folds"] and params["cv_folds"] == 0:
         problems.append(

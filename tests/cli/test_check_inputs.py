@@ -22,8 +22,9 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("sheet")
     x = sp.csr_matrix(np.ones((3, 2), np.float32))
     cells = pd.DataFrame({"slice": ["a"] * 3, "cell_type": ["n"] * 3}, index=list("abc"))
-    ad.AnnData(x, obs=cells, obsm={"spatial": np.eye(3)}).write_h5ad(path / "spatial.h5ad")
-    ad.AnnData(x, obs=cells.assign(donor="d")).write_h5ad(path / "ref.h5ad")
+    genes = pd.DataFrame(index=["Sst", "Vip"])
+    ad.AnnData(x, obs=cells, var=genes, obsm={"spatial": np.eye(3)}).write_h5ad(path / "spatial.h5ad")
+    ad.AnnData(x, obs=cells.assign(donor="d"), var=genes).write_h5ad(path / "ref.h5ad")
     (path / "other").mkdir()
     ad.AnnData(x).write_h5ad(path / "other" / "ref.h5ad")
     (path / "plain.csv").write_text("id,Gad1,Sst\na,1,2\n")
@@ -119,7 +120,7 @@ def test_every_problem_at_once(folder):
         "row 4, column 'reference': found 'spatial.h5ad', which is the spatial file",
         "row 4, column 'technology': found ''",
         "row 5: found 3 fields, expected 4",
-        "parameter 'genes': found 'genes.txt', no such file",
+        "genes.txt: no such file",
     ):
         assert words in text, words
 

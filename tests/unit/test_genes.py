@@ -11,7 +11,8 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 from spatialimpute.errors import InputError
-from spatialimpute.genes import draw_folds, match_names, parse_gene_list, select_genes
+from spatialimpute.gene_lists import parse_gene_list
+from spatialimpute.genes import draw_folds, match_names, select_genes
 from spatialimpute.io.counts import Counts
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -190,7 +191,7 @@ def test_gene_lists(tmp_path):
     assert parse_gene_list("Gad1, Sst,Gad1;Vip") == ["Gad1", "Sst", "Vip"]
     (tmp_path / "genes.txt").write_text("# wanted\nGad1\n\nSst\n")
     assert parse_gene_list(str(tmp_path / "genes.txt")) == ["Gad1", "Sst"]
-    with pytest.raises(InputError, match="no file 'missing.txt'"):
+    with pytest.raises(InputError, match="missing.txt: no such file"):
         parse_gene_list("missing.txt")
 
 

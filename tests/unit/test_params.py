@@ -134,14 +134,16 @@ def test_files_of_parameters(tmp_path):
     (tmp_path / "flat.json").write_text('{"s": ["a", "b"]}')
     (tmp_path / "a.tsv").write_text("one two\n")
 
+    samples = [{"sample": "s", "spatial": [], "reference": [], "genes": None}]
+
     def problems(**params):
-        return " ".join(check_param_files(params, tmp_path, ["s"]))
+        return " ".join(check_param_files(params, tmp_path, samples))
 
     assert problems(gene_folds="good.json", genes="Sst,Vip") == ""
-    assert "'a' is in two folds" in problems(gene_folds="twice.json")
+    assert "gene 'a' is in 2 places" in problems(gene_folds="twice.json")
     assert "none of which is in the sheet" in problems(gene_folds="other.json")
     assert "expected {sample: [[gene" in problems(gene_folds="flat.json")
-    assert "not JSON" in problems(gene_folds="a.tsv")
+    assert "not valid JSON" in problems(gene_folds="a.tsv")
     assert "no such file" in problems(genes="genes.txt")
     assert "line 1" in problems(gene_aliases="a.tsv")
     assert check_param_files({"genes": "genes.txt"}, None, []) == []

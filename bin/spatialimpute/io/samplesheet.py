@@ -12,6 +12,7 @@ from pathlib import Path
 from jsonschema import Draft202012Validator
 
 from spatialimpute.errors import InputError
+from spatialimpute.gene_lists import is_file, parse_gene_list
 from spatialimpute.io.formats import Header, base_name, coordinate_table_columns, find_sidecar, read_header
 from spatialimpute.technologies import canonical_technology
 
@@ -256,12 +257,13 @@ class Sheet:
         value = row.cells.get("genes")
         if value is None or "://" in value:
             return value
+        try:
+            genes = parse_gene_list(value, self.base_dir.absolute())
+        except InputError as error:
+            self._problem(row, "genes", value, str(error))
+            return None
         path = (self.base_dir / value).absolute()
-        if path.is_file():
-            return str(path)
-        if "/" in value or re.search(r"\.(txt|csv|tsv|json)$", value):
-            self._problem(row, "genes", value, "no such file; correct the path, or name genes separated by ';'")
-        return ",".join(part.strip() for part in re.split("[;,]", value) if part.strip())
+        return str(path) if is_file(path) else ",".join(genes)
 
     # ------------------------------------------------------------------------------------ references
 

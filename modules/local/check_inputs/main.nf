@@ -19,10 +19,12 @@ process CHECK_INPUTS {
     tuple val(task.process), val('python'), eval('python3 -c "import platform; print(platform.python_version())"'), topic: versions
 
     script:
+    // No container, no scheduler: the machine that checks is the one that trains.
+    def local = task.executor == 'local' && !workflow.containerEngine
     """
     printf '%s' ${quote(params_json)} > params.json
     check_inputs.py \\
-        ${flags([input: sheet, params: 'params.json', base_dir: folder, launch_dir: launch_dir])} \\
+        ${flags([input: sheet, params: 'params.json', base_dir: folder, launch_dir: launch_dir, local: local])} \\
         --schema schemas/nextflow_schema.json --sheet-schema schemas/schema_input.json \\
         --out samples.json
     """
