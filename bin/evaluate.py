@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Score the cross-validated predictions, choose kappa and the kNN weight, judge every gene and the sample."""
 
-import json
 import logging
 from pathlib import Path
 
@@ -28,6 +27,7 @@ def main(sample, spatial, references, panel_path, folder, preset, verdict_pass, 
     cli.set_threads(1)
     from spatialimpute.evaluation import reliability, scores, selection
     from spatialimpute.io.counts import read_counts
+    from spatialimpute.io.digests import digest, write_json
     from spatialimpute.io.panel import read_panel
     from spatialimpute.io.predictions import read_folder, write_predictions
     from spatialimpute.settings import resolve_settings
@@ -68,8 +68,10 @@ def main(sample, spatial, references, panel_path, folder, preset, verdict_pass, 
         "headline_reason": judged.reason,
         "partial_ci": judged.interval,
         "methods": scores.summarize(table),
+        "scores_digest": digest("scores.tsv"),
+        "genes_digest": digest("genes.tsv"),
     }
-    Path("evaluation.json").write_text(json.dumps(evaluation, indent=1) + "\n")
+    write_json("evaluation.json", evaluation)
     log.info(
         "%s: %s (%s); kappa %g, kNN weight %g", sample, judged.verdict, judged.reason, choice.kappa, choice.knn_weight
     )

@@ -1,9 +1,7 @@
 #!/usr/bin/env python3
 """Impute every target gene in every spatial cell: posterior mean, standard deviation and interval."""
 
-import json
 import logging
-from pathlib import Path
 
 import click
 from spatialimpute import cli
@@ -37,7 +35,8 @@ def main(
     from spatialimpute.evaluation.reliability import gene_table
     from spatialimpute.imputation import Imputer
     from spatialimpute.integration import Support, encode_reference
-    from spatialimpute.io.counts import digest, read_counts
+    from spatialimpute.io.counts import read_counts
+    from spatialimpute.io.digests import check_digest, digest, read_json
     from spatialimpute.io.imputed import ImputedWriter, write_latent
     from spatialimpute.io.panel import read_panel
 
@@ -45,8 +44,10 @@ def main(
     counts, panel = read_counts(spatial), read_panel(panel_path)
     reference_counts = [read_counts(path) for path in references]
     stacks = training.load(models, panel)
-    chosen = json.loads(Path(evaluation).read_text()) if evaluation else {"knn_weight": 0.0}
+    chosen = read_json(evaluation) if evaluation else {"knn_weight": 0.0}
     if genes_path:
+        if evaluation:
+            check_digest(genes_path, chosen["genes_digest"])
         texts = {"gene": str, "fold": str}  # a gene may be called NA, a fold 0
         genes = pd.read_csv(genes_path, sep="\t", dtype=texts, keep_default_na=False, na_values=[""])
         if genes["gene"].tolist() != panel.targets:
@@ -77,8 +78,9 @@ def main(
         "spatial_digest": digest(spatial),
         "reference_digests": [digest(path) for path in references],
         "models_digest": digest(models),
+        "genes_digest": digest(genes_path or "genes.tsv"),
     }
-    with ImputedWriter("imputed.h5ad", counts, genes, about) as writer:
+    with ImputedWriter.open("imputed.h5ad", counts, genes, about) as writer:
         for chunk in imputer:
             writer.write(chunk, support.contains(chunk.latent))
         spatial_latent = writer.latent

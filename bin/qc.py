@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """QC: one raw file of counts to canonical counts and an account of what was dropped."""
 
-import json
 import logging
 from pathlib import Path
 
@@ -51,7 +50,8 @@ def main(
 ):
     """Clean one dataset's counts; writes counts.h5ad, qc.json and qc.tsv."""
     from spatialimpute.gene_aliases import read_aliases
-    from spatialimpute.io.counts import digest, write_counts
+    from spatialimpute.io.counts import write_counts
+    from spatialimpute.io.digests import digest, write_json
     from spatialimpute.io.formats import find_sidecar
     from spatialimpute.io.readers import read_raw
     from spatialimpute.qc import Thresholds, clean_counts, steps_table
@@ -72,7 +72,7 @@ def main(
         thresholds=Thresholds(min_counts, min_genes, max_mad, drop_outliers),
     )
     write_counts("counts.h5ad", counts)
-    Path("qc.json").write_text(json.dumps(summary, indent=1) + "\n")
+    write_json("qc.json", summary)
     steps_table(summary).to_csv("qc.tsv", sep="\t", index=False)
     kept = "{n_cells} of {n_cells_in} cells, {n_genes} of {n_genes_in} genes kept, raw counts from {counts_from}"
     log.info("%s: %s, %d outliers", id_, kept.format(**summary), summary["n_outliers"])

@@ -24,9 +24,11 @@ def parse_kappas(text: str) -> list[float]:
 
 def final_kappa(kappa: str, evaluation: str | None) -> float:
     """The given number, or with `auto` what cross-validation chose (0 where there was none)."""
+    from spatialimpute.io.digests import read_json
+
     if kappa != "auto":
         return parse_kappas(kappa)[0]
-    return float(json.loads(Path(evaluation).read_text())["kappa"]) if evaluation else 0.0
+    return float(read_json(evaluation)["kappa"]) if evaluation else 0.0
 
 
 def either(auto: str | None) -> str | None:
@@ -62,9 +64,10 @@ def main(
 ):  # fmt: skip
     cli.set_threads(1)  # each of `threads` workers trains stacks of its own
     from spatialimpute import device, training
-    from spatialimpute.checkpoints import Checkpoints
+    from spatialimpute.checkpoints import Checkpoints, kept_on_termination
     from spatialimpute.imputation import CROSSVALIDATION_SAMPLES, held_out_predictions
-    from spatialimpute.io.counts import digest, read_counts
+    from spatialimpute.io.counts import read_counts
+    from spatialimpute.io.digests import digest
     from spatialimpute.io.panel import read_panel
     from spatialimpute.io.predictions import write_predictions
     from spatialimpute.settings import as_dict, resolve_settings
@@ -91,7 +94,8 @@ def main(
         key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
         return Checkpoints(checkpoint_dir, key)
 
-    stacks = training.train(data, members, seed, where, threads, checkpoint if checkpoint_dir else None)
+    with kept_on_termination():
+        stacks = training.train(data, members, seed, where, threads, checkpoint if checkpoint_dir else None)
     training.save(stacks, "models", panel, settings)
     if stage == "crossvalidate":
         Path("predictions").mkdir(exist_ok=True)

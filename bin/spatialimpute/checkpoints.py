@@ -1,19 +1,57 @@
-"""Checkpoints, so that a killed training continues. Tensors as safetensors, the rest as JSON in its header."""
+"""Checkpoints, so that a killed training continues. Tensors as safetensors, the rest as JSON in one of them."""
 
 import json
 import logging
+import multiprocessing
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save
+
+from spatialimpute.errors import DamagedError, TerminatedError
+from spatialimpute.io.digests import SEAL_LENGTH, check_seal, seal, whole
 
 log = logging.getLogger(__name__)
 
-#: Seconds between checkpoints: a short training writes none but its last.
+#: Seconds between checkpoints, and for every second that writing one takes: a short training writes none.
 INTERVAL = 30.0
+
+SKELETON = "skeleton"  # the tensor whose bytes are JSON
+
+#: Whether this process was asked to end.
+_ending = threading.Event()
+
+
+@contextmanager
+def kept_on_termination() -> Iterator[None]:
+    """Within it SIGTERM, as a scheduler sends it, makes trainings save their checkpoint and raise TerminatedError.
+
+    Forked workers inherit this. A scheduler may signal the parent alone, so that it passes the signal on.
+    """
+    before = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+        _raise_if_ending()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        _ending.clear()
+
+
+def _end(_signal, _frame) -> None:
+    _ending.set()
+    for worker in multiprocessing.active_children():
+        worker.terminate()
+
+
+def _raise_if_ending() -> None:
+    if _ending.is_set():
+        raise TerminatedError("asked to end (SIGTERM); tried again, the training continues from its checkpoint")
 
 
 class Checkpoints:
@@ -28,32 +66,59 @@ class Checkpoints:
     def __init__(self, folder: str | Path, key: str):
         self.path = Path(folder) / f"{key}.safetensors"
         self._saved_at = time.monotonic()
+        self._pause = INTERVAL
+
+    def is_due(self) -> bool:
+        """Whether the last is old enough for the next, or the process was asked to end."""
+        return _ending.is_set() or time.monotonic() - self._saved_at >= self._pause
 
     def save(self, snapshot: dict) -> None:
-        """Write a snapshot, whole or not at all, unless the last was written less than INTERVAL seconds ago."""
-        if time.monotonic() - self._saved_at < INTERVAL:
-            return
-        tensors: dict[str, torch.Tensor] = {}
-        skeleton = _flatten(snapshot, "", tensors)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial")
-        save_file(tensors, partial, metadata={"skeleton": json.dumps(skeleton)})
-        partial.replace(self.path)
+        """Write a snapshot, whole or not at all.
+
+        A full disk costs the checkpoint, not the training.
+
+        Raises
+        ------
+        TerminatedError
+            The process was asked to end.
+        """
+        started = time.monotonic()
+        try:
+            self._write(snapshot)
+        except OSError as error:
+            log.warning("no checkpoint: %s", error)
         self._saved_at = time.monotonic()
+        self._pause = INTERVAL * max(1.0, self._saved_at - started)
+        _raise_if_ending()
+
+    def _write(self, snapshot: dict) -> None:
+        tensors: dict[str, torch.Tensor] = {}
+        skeleton = json.dumps(_flatten(snapshot, "", tensors))
+        tensors[SKELETON] = torch.frombuffer(bytearray(skeleton.encode()), dtype=torch.uint8)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(self.path) as partial:
+            partial.write_bytes(save(tensors))
+            seal(partial)
 
     def load(self) -> dict | None:
-        """The last snapshot, or None where there is none."""
+        """The last snapshot, or None where there is none that is whole."""
         if not self.path.exists():
             return None
-        with safe_open(self.path, framework="pt") as file:
-            skeleton = json.loads(file.metadata()["skeleton"])
-            snapshot = _restore(skeleton, file.get_tensor)
+        try:
+            check_seal(self.path)
+        except DamagedError:
+            log.warning("%s is damaged: training from the start", self.path)
+            return None
+        tensors = load(self.path.read_bytes()[:-SEAL_LENGTH])
+        skeleton = json.loads(tensors.pop(SKELETON).numpy().tobytes())
+        snapshot = _restore(skeleton, tensors.get)
         log.info("continuing from %s", self.path)
         return snapshot
 
     def clear(self) -> None:
         """Remove the checkpoint, once its training's result is written."""
-        self.path.unlink(missing_ok=True)
+        for path in self.path.parent.glob(f"{self.path.name}*"):  # with what a killed process left
+            path.unlink(missing_ok=True)
 
 
 def _flatten(value, name: str, tensors: dict[str, torch.Tensor]):

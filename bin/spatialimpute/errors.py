@@ -13,6 +13,18 @@ class InputError(SpatialImputeError):
     exit_code = 65
 
 
+class DamagedError(SpatialImputeError):
+    """A file that an earlier step wrote is not what it wrote."""
+
+    exit_code = 74
+
+
+class TerminatedError(SpatialImputeError):
+    """The scheduler asked the step to end (SIGTERM, 128 + 15), and what can be continued is saved."""
+
+    exit_code = 143
+
+
 class NonFiniteError(SpatialImputeError):
     """Training diverged although the learning rate was lowered."""
 

@@ -130,6 +130,8 @@ def _train_stack(
     bar = tqdm(total=steps, initial=state.step, desc=f"train {len(members)} models", disable=None)
 
     while state.step < steps and not state.stopped.all():
+        if checkpoint is not None and checkpoint.is_due() and state.is_finite():
+            checkpoint.save(state.snapshot())
         minibatches = device_data.minibatches(state.model, [order[state.step] for order in device_data.schedule])
         state.update(
             minibatches,
@@ -146,9 +148,9 @@ def _train_stack(
             continue
         state.record(device_data)
         good = state.snapshot()
-        if checkpoint is not None:
-            checkpoint.save(good)
     bar.close()
+    if checkpoint is not None and checkpoint.is_due():
+        checkpoint.save(state.snapshot())  # other stacks may still be in training when this one's task is killed
     state.take_best()
     history = pd.DataFrame(state.history)
     log.info("trained %d models for %d steps", len(members), state.step)

@@ -160,7 +160,9 @@ class TrainingState:
             "modules": {name: module.state_dict() for name, module in modules.items()},
             "generators": [generator.get_state() for generator in self.generators],
             "best": self.best,
+            "sums": self.sums,
             "scalars": {
+                "n_summed": self.n_summed,
                 "step": self.step,
                 "halvings": self.halvings,
                 "stopped": self.stopped,
@@ -180,5 +182,4 @@ class TrainingState:
         self.best = state["best"]
         for name, value in state["scalars"].items():
             setattr(self, name, value)
-        self.sums.zero_()
-        self.n_summed = 0
+        self.sums.copy_(state["sums"])

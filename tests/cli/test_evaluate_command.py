@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from spatialimpute.evaluation.reliability import GENE_COLUMNS
 from spatialimpute.evaluation.scores import COLUMNS
+from spatialimpute.io.digests import seal
 from spatialimpute.io.panel import read_panel
 from spatialimpute.io.predictions import read_predictions, write_predictions
 
@@ -127,6 +128,7 @@ def test_errors_are_one_line(crossvalidated, copy_of, step, inputs):
     data = ad.read_h5ad(path)
     data.uns["spatialimpute"]["schema_version"] = "9"
     data.write_h5ad(path)
+    seal(path)
     assert "knn.h5ad: expected predictions of schema version 1" in error()
     knn.cells = knn.cells[::-1]
     write_predictions(path, knn)

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from spatialimpute.evaluation.reliability import GENE_COLUMNS
-from spatialimpute.io.counts import digest, read_counts
+from spatialimpute.io.counts import read_counts
+from spatialimpute.io.digests import digest, read_json, write_json
 from spatialimpute.io.panel import read_panel, write_panel
 
 FLAGS = ["--models", "models", "--evaluation", "evaluation.json", "--genes", "genes.tsv", "--n-samples", 6]
@@ -87,8 +88,7 @@ def test_samples_interval_and_share_of_neighbors(imputed, copy_of, step, inputs)
     folder = copy_of(imputed)
     results = {}
     for weight, interval, n in ((0.0, 0.9, 20), (0.0, 0.5, 20), (0.5, 0.9, 20), (0.0, 0.9, 2)):
-        evaluation = json.loads((imputed / "evaluation.json").read_text()) | {"knn_weight": weight}
-        (folder / "evaluation.json").write_text(json.dumps(evaluation))
+        write_json(folder / "evaluation.json", read_json(imputed / "evaluation.json") | {"knn_weight": weight})
         flags = [*FLAGS, "--interval", interval, "--n-samples", n]
         assert step(folder, "impute", *inputs, *flags).code == 0
         data = ad.read_h5ad(folder / "imputed.h5ad")
@@ -133,11 +133,13 @@ def test_errors_are_one_line(final, copy_of, step, inputs, monkeypatch):
     assert "no CUDA device is visible" in error("--accelerator", "gpu")
     genes = (folder / "genes.tsv").read_text().splitlines()
     (folder / "genes.tsv").write_text("\n".join([genes[0], *genes[:0:-1]]) + "\n")
+    evaluation = read_json(folder / "evaluation.json")
+    write_json(folder / "evaluation.json", evaluation | {"genes_digest": digest(folder / "genes.tsv")})
     assert "genes.tsv: its genes are not the panel's targets" in error()
-    models = json.loads((folder / "models" / "models.json").read_text())
-    (folder / "models" / "models.json").write_text(json.dumps(models | {"schema_version": "0"}))
+    models = read_json(folder / "models" / "models.json")
+    write_json(folder / "models" / "models.json", models | {"schema_version": "0"})
     assert "expected models of schema version 1, found 0" in error()
-    (folder / "models" / "models.json").write_text(json.dumps(models))
+    write_json(folder / "models" / "models.json", models)
     panel = read_panel(folder / "panel.json")
     panel.genes = panel.genes[::-1]
     write_panel(folder / "panel.json", panel)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from spatialimpute.io.counts import read_counts
+from spatialimpute.io.digests import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"
@@ -48,7 +49,7 @@ def test_files_and_their_content(table):
     assert list(counts.genes) == ["Gad1", "Sst", "Vip"] and counts.coords.shape == (20, 2)
     assert {"batch", "celltype", "n_counts", "n_genes", "dataset", "outlier"} == set(counts.obs)
     assert counts.obs["celltype"].isna().sum() == 10 and set(counts.obs["dataset"]) == {"s1"}
-    summary = json.loads((table / "qc.json").read_text())
+    summary = read_json(table / "qc.json")
     assert set(summary) == SUMMARY and summary["coordinate_unit"] == "um" and summary["counts_from"] == "X"
     assert {step["step"] for step in summary["steps"]} == {"control probes", "gene aliases"}
     table_ = pd.read_csv(table / "qc.tsv", sep="\t")

@@ -13,6 +13,7 @@ import pytest
 import scipy.sparse as sp
 import yaml
 from spatialimpute.io.counts import Counts, write_counts
+from spatialimpute.io.digests import digest, read_json, seal, write_json
 from spatialimpute.io.panel import Panel, write_panel
 from spatialimpute.io.predictions import Predictions, write_predictions
 
@@ -90,7 +91,7 @@ def write_results(
             ],
             "warnings": ["3 cells lie more than 5 MADs from the median; kept"] if role == "spatial" else [],
         }  # fmt: skip
-        (folder / f"{role}.qc.json").write_text(json.dumps(qc))
+        write_json(folder / f"{role}.qc.json", qc)
         args += [f"--{role}", f"{folder}/{role}.h5ad", "--qc", f"{folder}/{role}.qc.json"]
     members = {str(f): shared[f::folds] for f in range(folds)} if folds else {}
     panel = Panel(
@@ -114,7 +115,6 @@ def write_results(
         np.ones((n_spatial, 2), np.float32), obs=pd.DataFrame({"supported": rng.random(n_spatial) < 0.93})
     )
     imputed.obs_names = imputed.obs_names.astype(str)
-    imputed.write_h5ad(folder / "imputed.h5ad")
     args += ["--imputed", f"{folder}/imputed.h5ad"]
 
     table = pd.DataFrame({"gene": genes, "measured": [g in shared for g in genes]})
@@ -129,8 +129,15 @@ def write_results(
         write_history(folder / "models_cv/history.tsv", [(f, k, 0) for f in range(folds) for k in kappas], rng)
         args += ["--models", f"{folder}/models_cv"]
         write_crossvalidation(folder, args, sample, shared, members, rate[:, :n_panel], kappas, headline, table, rng)
-    table.to_csv(folder / "genes.tsv", sep="\t", index=False)
+    write_genes(folder, table, imputed)
     return [*args, "--genes-table", f"{folder}/genes.tsv"]
+
+
+def write_genes(folder, table, imputed):
+    table.to_csv(folder / "genes.tsv", sep="\t", index=False)
+    imputed.uns["spatialimpute"] = {"genes_digest": digest(folder / "genes.tsv")}
+    imputed.write_h5ad(folder / "imputed.h5ad")
+    seal(folder / "imputed.h5ad")
 
 
 def write_history(path, members, rng):
@@ -144,6 +151,7 @@ def write_history(path, members, rng):
                 "disc_accuracy": 0.6 + 0.3 * np.exp(-step / 300) if kappa else None, "learning_rate": 1e-3,
             })  # fmt: skip
     pd.DataFrame(rows).to_csv(path, sep="\t", index=False)
+    write_json(path.with_name("models.json"), {"digests": {path.name: digest(path)}})
 
 
 def write_latent(folder, args, sample, spatial_type, reference_type, types, rng):
@@ -156,6 +164,7 @@ def write_latent(folder, args, sample, spatial_type, reference_type, types, rng)
     latent = ad.AnnData(obs=obs)
     latent.obsm["X_gimvi"] = (centers[kinds] + rng.normal(0, 1, (len(kinds), 10))).astype(np.float32)
     latent.write_h5ad(folder / "latent.h5ad")
+    seal(folder / "latent.h5ad")
     args += ["--latent", f"{folder}/latent.h5ad"]
 
 
@@ -198,7 +207,7 @@ def write_crossvalidation(folder, args, sample, shared, members, rate, kappas, h
         "headline_reason": "median partial score 0.31 (interval 0.25 to 0.36), above the cell-type mean's 0.22",
         "methods": summary, "partial_ci": [0.25, 0.36], "integration": {},
     }  # fmt: skip
-    (folder / "evaluation.json").write_text(json.dumps(evaluation))
+    write_json(folder / "evaluation.json", evaluation | {"scores_digest": digest(folder / "scores.tsv")})
     chosen = scores[scores["method"] == "spatialimpute"].set_index("gene")
     for key in ("spearman", "spearman_partial", "spearman_fraction"):
         table.loc[: len(shared) - 1, key] = chosen.loc[shared, key].to_numpy()
@@ -272,7 +281,7 @@ def several_samples(tmp_path_factory) -> tuple[Path, str]:
 
 def plant(path: Path, key: str, value) -> None:
     """Replace an entry of a JSON file."""
-    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    write_json(path, read_json(path) | {key: value})
 
 
 def test_a_sample_writes_every_section_and_figure(several_samples):
@@ -354,7 +363,8 @@ def test_same_seed_same_bytes(several_samples, tmp_path):
 
 def test_wrong_file_is_an_input_error(tmp_path):
     args = write_results(tmp_path / "in", n_spatial=100, n_reference=100)
-    (tmp_path / "in/genes.tsv").write_text("gene\tverdict\nGene0\tpass\n")
+    table = pd.DataFrame({"gene": ["Gene0"], "verdict": ["pass"]})
+    write_genes(tmp_path / "in", table, ad.read_h5ad(tmp_path / "in/imputed.h5ad"))
     done = run_report(args, tmp_path / "out")
     assert done.returncode == 65
     assert "genes.tsv" in done.stderr and "missing measured" in done.stderr and "Traceback" not in done.stderr

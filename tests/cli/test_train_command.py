@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 from spatialimpute import checkpoints
 from spatialimpute.io.counts import read_counts
+from spatialimpute.io.digests import read_json, seal, write_json
 from spatialimpute.io.panel import read_panel
 from spatialimpute.io.predictions import read_predictions
 from spatialimpute.training_state import TrainingState
@@ -71,9 +72,7 @@ def test_crossvalidation_writes_models_and_predictions(crossvalidated):
 @pytest.mark.parametrize("flags, kappa", [([], "chosen"), (["--kappa", "3"], 3.0)])
 def test_final_training_takes_the_chosen_kappa(evaluated, copy_of, step, inputs, quick, flags, kappa):
     folder = copy_of(evaluated)
-    evaluation = json.loads((folder / "evaluation.json").read_text())
-    evaluation["kappa"] = 7.0
-    (folder / "evaluation.json").write_text(json.dumps(evaluation))
+    write_json(folder / "evaluation.json", read_json(folder / "evaluation.json") | {"kappa": 7.0})
     flags = [*inputs, "--stage", "final", "--evaluation", "evaluation.json", "--seeds", 2, *quick, *flags]
     assert step(folder, "train", *flags).code == 0
     found = [(m["fold"], m["kappa"], m["seed"]) for m in members(folder / "models")]
@@ -177,13 +176,14 @@ def test_errors_are_one_line(prepared, copy_of, step, inputs, quick, monkeypatch
     assert "no CUDA device is visible" in message and "--accelerator auto or cpu" in message
     message = error(*inputs[:-1], "nofolds.json", "--stage", "crossvalidate", "--kappa", "0")
     assert "no gene folds" in message
-    panel = (folder / "panel.json").read_text()
-    (folder / "panel.json").write_text(panel.replace('"schema_version": "1"', '"schema_version": "2"'))
+    panel = read_json(folder / "panel.json")
+    write_json(folder / "panel.json", panel | {"schema_version": "2"})
     assert "panel.json: expected panel schema version 1, found 2" in error(*crossvalidate, "--kappa", "0")
-    (folder / "panel.json").write_text(panel)
+    write_json(folder / "panel.json", panel)
     raw = ad.read_h5ad(folder / "spatial.h5ad")
     del raw.uns["spatialimpute"]
     raw.write_h5ad(folder / "spatial.h5ad")
+    seal(folder / "spatial.h5ad")
     message = error(*crossvalidate, "--kappa", "0")
     assert "spatial.h5ad: expected counts written by the QC step (schema version 1)" in message
 

@@ -337,7 +337,7 @@ def test_imputed_file_is_complete(tissue, stacks, genes, tmp_path, monkeypatch):
     monkeypatch.setattr(imputation, "BLOCK_FLOATS", 50_000)
     chunks = list(Imputer(stacks, spatial, panel, n_samples=5))
     path = tmp_path / "imputed.h5ad"
-    with ImputedWriter(path, spatial, genes, {"sample": "s1", "kappa": 0.0, "digests": ["a", "b"]}) as writer:
+    with ImputedWriter.open(path, spatial, genes, {"sample": "s1", "kappa": 0.0, "digests": ["a", "b"]}) as writer:
         for chunk in chunks:
             writer.write(chunk, chunk.cells % 2 == 0)
     assert [p.name for p in tmp_path.iterdir()] == ["imputed.h5ad"]
@@ -368,12 +368,12 @@ def test_nothing_is_left_after_an_error(tissue, stacks, genes, tmp_path):
     _, spatial, panel = tissue
     chunk = next(iter(Imputer(stacks, spatial, panel, n_samples=2)))
     path = tmp_path / "imputed.h5ad"
-    with pytest.raises(RuntimeError, match="disk"), ImputedWriter(path, spatial, genes, {}) as writer:
+    with pytest.raises(RuntimeError, match="disk"), ImputedWriter.open(path, spatial, genes, {}) as writer:
         writer.write(chunk, chunk.cells >= 0)
         raise RuntimeError("disk")
     assert not list(tmp_path.iterdir())
     unwritable = genes.assign(score="high")  # found when the annotations are written, at the very end
-    with pytest.raises(ValueError), ImputedWriter(path, spatial, unwritable, {}) as writer:
+    with pytest.raises(ValueError), ImputedWriter.open(path, spatial, unwritable, {}) as writer:
         writer.write(chunk, chunk.cells >= 0)
     assert not list(tmp_path.iterdir())
 

@@ -1,6 +1,5 @@
 """Canonical counts (`counts.h5ad`): what QC writes and every later step reads."""
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from spatialimpute.errors import InputError
+from spatialimpute.io.digests import check_seal, seal, whole
 
 SCHEMA_VERSION = "1"
 
@@ -63,8 +63,11 @@ def read_counts(path: str | Path) -> Counts:
     Raises
     ------
     InputError
-        The file is not such a file, or of another schema version.
+        The file is of another schema version.
+    DamagedError
+        It is not what was written.
     """
+    check_seal(path)
     data = ad.read_h5ad(path)
     info = dict(data.uns.get("spatialimpute", {}))
     if info.get("schema_version") != SCHEMA_VERSION:
@@ -96,15 +99,6 @@ def write_counts(path: str | Path, counts: Counts) -> None:
     )
     if counts.coords is not None:
         data.obsm["spatial"] = np.asarray(counts.coords, dtype=np.float64)
-    data.write_h5ad(path, compression="gzip", compression_opts=1)
-
-
-def digest(path: str | Path, pattern: str = "*") -> str:
-    """`sha256:` and the hex digest of a file's bytes; a folder's files (of a pattern) are taken in sorted order."""
-    path, sha = Path(path), hashlib.sha256()
-    files = sorted(p for p in path.rglob(pattern) if p.is_file()) if path.is_dir() else [path]
-    for file in files:
-        with open(file, "rb") as handle:
-            while block := handle.read(1 << 20):
-                sha.update(block)
-    return f"sha256:{sha.hexdigest()}"
+    with whole(path) as partial:
+        data.write_h5ad(partial, compression="gzip", compression_opts=1)
+        seal(partial)

@@ -1,5 +1,7 @@
 """`imputed.h5ad`, written chunk by chunk, and `latent.h5ad`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import anndata as ad
@@ -8,39 +10,46 @@ import numpy as np
 import pandas as pd
 
 from spatialimpute.io.counts import Counts
+from spatialimpute.io.digests import seal, whole
 
 SCHEMA_VERSION = "1"
 LAYERS = ("sd", "lower", "upper")
 
 
 class ImputedWriter:
-    """Writes `imputed.h5ad` in a `with` block; dense arrays go to disk as their chunks arrive.
+    """Writes `imputed.h5ad`; dense arrays go to disk as their chunks arrive.
 
     X: posterior mean, expected counts on the panel's depth; layers sd, lower, upper; obs: those of the counts,
     `panel_total` (X / panel_total is the frequency rho) and `supported`; obsm: `spatial`, `X_gimvi`; var: the gene
     table; uns['spatialimpute']: how it was made.
-
-    Parameters
-    ----------
-    genes : the gene table, in the order of the columns to come
-    about : JSON-ready facts
     """
 
-    def __init__(self, path: str | Path, counts: Counts, genes: pd.DataFrame, about: dict):
-        self.path, self.partial = Path(path), Path(f"{path}.partial")
-        self.counts, self.genes, self.about = counts, genes.set_index("gene"), about
+    @classmethod
+    @contextmanager
+    def open(cls, path: str | Path, counts: Counts, genes: pd.DataFrame, about: dict) -> Iterator["ImputedWriter"]:
+        """A writer of a file that is there once the `with` block ends well.
+
+        Parameters
+        ----------
+        genes : the gene table, in the order of the columns to come
+        about : JSON-ready facts
+        """
+        with whole(path) as partial:
+            with h5py.File(partial, "w") as file:
+                writer = cls(file, counts, genes)
+                yield writer
+                writer._write_annotations(about)
+            seal(partial)
+
+    def __init__(self, file: h5py.File, counts: Counts, genes: pd.DataFrame):
+        self.file, self.counts, self.genes = file, counts, genes.set_index("gene")
         n_cells = len(counts.cells)
         self.panel_total = np.zeros(n_cells, dtype=np.float32)
         self.supported = np.zeros(n_cells, dtype=bool)
         self.latent: np.ndarray | None = None
-
-    def __enter__(self) -> "ImputedWriter":
-        self.file = h5py.File(self.partial, "w")
-        shape = (len(self.counts.cells), len(self.genes))
         for name in ("X", *(f"layers/{layer}" for layer in LAYERS)):
-            dataset = self.file.create_dataset(name, shape, dtype=np.float32)
+            dataset = file.create_dataset(name, (n_cells, len(genes)), dtype=np.float32)
             dataset.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
-        return self
 
     def write(self, chunk, supported: np.ndarray) -> None:
         """Write one :class:`spatialimpute.imputation.Chunk`; its cells are consecutive."""
@@ -52,20 +61,7 @@ class ImputedWriter:
             self.latent = np.zeros((len(self.panel_total), chunk.latent.shape[1]), dtype=np.float32)
         self.latent[rows], self.panel_total[rows], self.supported[rows] = chunk.latent, chunk.panel_total, supported
 
-    def __exit__(self, kind, error, trace) -> None:
-        complete = False
-        try:
-            if kind is None:
-                self._write_annotations()
-                complete = True
-        finally:
-            self.file.close()
-            if complete:
-                self.partial.replace(self.path)
-            else:
-                self.partial.unlink()
-
-    def _write_annotations(self) -> None:
+    def _write_annotations(self, about: dict) -> None:
         obs = self.counts.obs.set_axis(pd.Index(self.counts.cells, name="cell"), axis=0).assign(
             panel_total=self.panel_total, supported=self.supported
         )
@@ -74,7 +70,7 @@ class ImputedWriter:
         write(self.file, "obs", obs)
         write(self.file, "var", _writable(self.genes))
         write(self.file, "obsm", {key: value for key, value in obsm.items() if value is not None})
-        write(self.file, "uns", {"spatialimpute": {"schema_version": SCHEMA_VERSION, **self.about}})
+        write(self.file, "uns", {"spatialimpute": {"schema_version": SCHEMA_VERSION, **about}})
         for empty in ("varm", "obsp", "varp"):
             write(self.file, empty, {})
         self.file["layers"].attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
@@ -106,4 +102,6 @@ def write_latent(
     data = ad.AnnData(
         obs=pd.concat(rows).astype("category"), obsm={"X_gimvi": np.concatenate([spatial_latent, *latents])}
     )
-    data.write_h5ad(path)
+    with whole(path) as partial:
+        data.write_h5ad(partial)
+        seal(partial)

@@ -1,7 +1,6 @@
 """`models/`: trained stacks on disk, without pickle: weights as safetensors, everything else as JSON and TSV."""
 
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pandas as pd
 from safetensors.numpy import load_file, save
 
 from spatialimpute.errors import InputError
+from spatialimpute.io.digests import check_digest, digest, read_json, write_json
 
 SCHEMA_VERSION = "1"
 
@@ -38,14 +38,15 @@ def write_models(
         for name, value in stack["weights"].items()
     }
     (folder / "weights.safetensors").write_bytes(save(weights))  # save_file would make it readable by its owner alone
+    history.to_csv(folder / "history.tsv", sep="\t", index=False, float_format="%.6g")
     description = {
         "schema_version": SCHEMA_VERSION,
         "gene_digest": gene_digest(genes),
         "settings": settings,
+        "digests": {name: digest(folder / name) for name in ("weights.safetensors", "history.tsv")},
         "stacks": [{key: stack[key] for key in ("architecture", "members")} for stack in stacks],
     }
-    (folder / "models.json").write_text(json.dumps(description, indent=1) + "\n")
-    history.to_csv(folder / "history.tsv", sep="\t", index=False, float_format="%.6g")
+    write_json(folder / "models.json", description)
 
 
 def read_models(folder: str | Path, genes: list[str]) -> list[dict]:
@@ -55,15 +56,18 @@ def read_models(folder: str | Path, genes: list[str]) -> list[dict]:
     ------
     InputError
         Another schema version, or models of other genes.
+    DamagedError
+        The files are not what was written.
     """
     folder = Path(folder)
-    description = json.loads((folder / "models.json").read_text())
+    description = read_json(folder / "models.json")
     if description.get("schema_version") != SCHEMA_VERSION:
         raise InputError(
             f"{folder}: expected models of schema version {SCHEMA_VERSION}, found {description.get('schema_version')}"
         )
     if description["gene_digest"] != gene_digest(genes):
         raise InputError(f"{folder}: these models were trained on other genes than the panel holds; train them again")
+    check_digest(folder / "weights.safetensors", description["digests"]["weights.safetensors"])
     weights = load_file(folder / "weights.safetensors")
     for i, stack in enumerate(description["stacks"]):
         prefix = f"{i}/"

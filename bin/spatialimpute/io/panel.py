@@ -1,10 +1,10 @@
 """`panel.json`: which genes are modeled, shared, held out and imputed, and how each was chosen."""
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from spatialimpute.errors import InputError
+from spatialimpute.io.digests import read_json, write_json
 
 SCHEMA_VERSION = "1"
 
@@ -37,8 +37,8 @@ class Panel:
 
 
 def read_panel(path: str | Path) -> Panel:
-    """Read `panel.json`; raises InputError on another schema version."""
-    content = json.loads(Path(path).read_text())
+    """Read `panel.json`; raises InputError on another schema version, DamagedError on damage."""
+    content = read_json(path)
     version = content.pop("schema_version", None)
     if version != SCHEMA_VERSION:
         raise InputError(f"{path}: expected panel schema version {SCHEMA_VERSION}, found {version}")
@@ -47,4 +47,4 @@ def read_panel(path: str | Path) -> Panel:
 
 def write_panel(path: str | Path, panel: Panel) -> None:
     """Write `panel.json`."""
-    Path(path).write_text(json.dumps({"schema_version": SCHEMA_VERSION, **asdict(panel)}, indent=1) + "\n")
+    write_json(path, {"schema_version": SCHEMA_VERSION, **asdict(panel)})

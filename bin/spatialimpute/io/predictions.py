@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from spatialimpute.errors import InputError
+from spatialimpute.io.digests import check_seal, seal, whole
 
 SCHEMA_VERSION = "1"
 
@@ -52,11 +53,14 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
     )
     if predictions.sd is not None:
         data.layers["sd"] = np.asarray(predictions.sd, dtype=np.float32)
-    data.write_h5ad(path)
+    with whole(path) as partial:
+        data.write_h5ad(partial)
+        seal(partial)
 
 
 def read_predictions(path: str | Path) -> Predictions:
-    """Read a file of :func:`write_predictions`; raises InputError on another schema version."""
+    """Read a file of :func:`write_predictions`; raises InputError on another schema version, DamagedError on damage."""
+    check_seal(path)
     data = ad.read_h5ad(path)
     about = dict(data.uns.get("spatialimpute", {}))
     if about.get("schema_version") != SCHEMA_VERSION:

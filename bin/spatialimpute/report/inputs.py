@@ -1,15 +1,16 @@
 """What the report is made of: the files of one sample, read once."""
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 
 from spatialimpute.errors import InputError
 from spatialimpute.io.counts import Counts, read_counts
+from spatialimpute.io.digests import check_digest, check_seal, read_json
 from spatialimpute.io.panel import Panel, read_panel
 
 #: Rows of a prediction file in memory at a time.
@@ -57,14 +58,6 @@ def reference_name(id: str) -> str:
     return id if "reference" in id.lower() else f"{id} (reference)"
 
 
-def read_json(path: str | Path) -> dict:
-    """Contents of a JSON file; raises InputError where it is none."""
-    try:
-        return json.loads(Path(path).read_text())
-    except ValueError as error:
-        raise InputError(f"{path}: not a JSON file ({error})") from None
-
-
 def read_table(path: str | Path, columns: set[str]) -> pd.DataFrame:
     """A TSV file; raises InputError where a column is missing. `NA` may be a gene's name, so only empty is NaN."""
     table = pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""])
@@ -76,16 +69,22 @@ def read_table(path: str | Path, columns: set[str]) -> pd.DataFrame:
 
 def read_history(folders: list[Path]) -> pd.DataFrame | None:
     """All training histories; the stage is `final` where the folds are empty. None where there is none."""
-    tables = [
-        read_table(folder / "history.tsv", {"member", "fold", "kappa", "epoch"})
-        for folder in folders
-        if (folder / "history.tsv").exists()
-    ]
+    tables = []
+    for folder in folders:
+        path = folder / "history.tsv"
+        check_digest(path, read_json(folder / "models.json")["digests"][path.name])
+        tables.append(read_table(path, {"member", "fold", "kappa", "epoch"}))
     if not tables:
         return None
     history = pd.concat(tables, ignore_index=True)
     history["stage"] = np.where(history["fold"].isna(), "final", "cross-validation")
     return history
+
+
+def imputed_facts(path: str | Path) -> dict:
+    """How an `imputed.h5ad` was made: its uns['spatialimpute']."""
+    with h5py.File(path) as file:
+        return ad.io.read_elem(file["uns/spatialimpute"])
 
 
 def read_columns(path: str | Path, genes: list[str]) -> tuple[np.ndarray, np.ndarray | None]:
@@ -144,6 +143,14 @@ def read_sample(
         "spearman_partial",
         "spearman_fraction",
     }
+    for path in (predictions, imputed, latent):
+        if path is not None:
+            check_seal(path)
+    judged = None if evaluation is None else read_json(evaluation)
+    if scores is not None:
+        check_digest(scores, judged["scores_digest"])
+    if genes is not None:
+        check_digest(genes, imputed_facts(imputed)["genes_digest"])
     qc_found = [read_json(path) for path in qc]
     return Sample(
         name=name,
@@ -154,7 +161,7 @@ def read_sample(
         history=read_history(list(models)),
         scores=None if scores is None else read_table(scores, score_columns),
         genes=None if genes is None else read_table(genes, gene_columns),
-        evaluation=None if evaluation is None else read_json(evaluation),
+        evaluation=judged,
         predictions=predictions,
         imputed=imputed,
         latent=latent,

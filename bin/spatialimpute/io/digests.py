@@ -1,0 +1,103 @@
+"""Files that are written whole, and whose digest tells the step that reads them of any damage.
+
+HDF5 files carry the digest of all their bytes behind their end, where HDF5 does not look; JSON files carry that of
+their contents as `sha256`. Other files' digests stand in a JSON or HDF5 file beside them.
+"""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from spatialimpute.errors import DamagedError
+
+MARK = b"\nsha256:"
+SEAL_LENGTH = len(MARK) + 64
+BLOCK = 1 << 20
+
+
+@contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of `path` once all is written; after an error nothing is left."""
+    path = Path(path)
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def digest(path: str | Path, pattern: str = "*") -> str:
+    """`sha256:` and the hex digest of a file's bytes; a folder's files (of a pattern) are taken in sorted order."""
+    path, sha = Path(path), hashlib.sha256()
+    for file in sorted(p for p in path.rglob(pattern) if p.is_file()) if path.is_dir() else [path]:
+        _update(sha, file, file.stat().st_size)
+    return f"sha256:{sha.hexdigest()}"
+
+
+def _update(sha, path: Path, n_bytes: int) -> None:
+    with open(path, "rb") as file:
+        while n_bytes and (block := file.read(min(BLOCK, n_bytes))):
+            sha.update(block)
+            n_bytes -= len(block)
+
+
+def seal(path: str | Path) -> None:
+    """Append the digest of a complete file to it."""
+    found = digest(path).encode()
+    with open(path, "ab") as file:
+        file.write(b"\n" + found)
+
+
+def check_seal(path: str | Path) -> None:
+    """Raise DamagedError unless the file is as :func:`seal` left it; reads all of it."""
+    path, sha = Path(path), hashlib.sha256()
+    n_bytes = max(path.stat().st_size - SEAL_LENGTH, 0)
+    with open(path, "rb") as file:
+        file.seek(n_bytes)
+        end = file.read()
+    if not end.startswith(MARK):
+        raise damaged(path, "it does not end with its digest, as what this pipeline wrote and nobody cut does")
+    _update(sha, path, n_bytes)
+    if end[len(MARK) :] != sha.hexdigest().encode():
+        raise damaged(path, "its bytes are not those of its digest")
+
+
+def check_digest(path: str | Path, expected: str) -> None:
+    """Raise DamagedError unless :func:`digest` of the file is the expected one."""
+    if digest(path) != expected:
+        raise damaged(path, "its bytes are not those of its digest")
+
+
+def write_json(path: str | Path, content: dict) -> None:
+    """Write JSON-ready content, with the digest of it as `sha256`."""
+    content = json.loads(json.dumps(content))  # as it will be read: keys as text, tuples as lists
+    with whole(path) as partial:
+        partial.write_text(json.dumps({**content, "sha256": _content_digest(content)}, indent=1) + "\n")
+
+
+def read_json(path: str | Path) -> dict:
+    """Contents that :func:`write_json` wrote; raises DamagedError where they are not those of their digest."""
+    try:
+        content = json.loads(Path(path).read_text())
+        intact = content.pop("sha256", None) == _content_digest(content)
+    except (ValueError, AttributeError):
+        intact = False
+    if not intact:
+        raise damaged(path, "its contents are not those of its digest")
+    return content
+
+
+def _content_digest(content: dict) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def damaged(path: str | Path, what: str) -> DamagedError:
+    """The error that names a damaged file where it really lies, and says how to go on."""
+    return DamagedError(
+        f"{Path(path).resolve()}: damaged: {what}. Remove it and run again with -resume: the step that wrote it is "
+        "repeated."
+    )
