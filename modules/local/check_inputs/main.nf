@@ -3,7 +3,8 @@ include { flags ; quote } from '../../functions.nf'
 process CHECK_INPUTS {
     tag "${sheet.baseName}"
     label 'process_single'
-    container "spatialimpute-cpu:${workflow.manifest.version}"
+    conda "${moduleDir}/../../../containers/conda/cpu.yml"
+    container "${params.container_registry}spatialimpute-cpu:${workflow.manifest.version}"
 
     input:
     path sheet, stageAs: 'sheet/*'

@@ -3,7 +3,7 @@ include { flags } from '../../functions.nf'
 process REPORT {
     tag "${sample}"
     label 'process_low'
-    conda "${projectDir}/containers/conda/cpu.yml"
+    conda "${moduleDir}/../../../containers/conda/cpu.yml"
     container "${params.container_registry}spatialimpute-cpu:${workflow.manifest.version}"
 
     input:

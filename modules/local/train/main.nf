@@ -2,7 +2,7 @@ process TRAIN {
     tag "${sample}"
     label 'process_high'
     label 'process_gpu'
-    conda "${projectDir}/containers/conda/cpu.yml"
+    conda "${moduleDir}/../../../containers/conda/${params.accelerator == 'gpu' ? 'gpu' : 'cpu'}.yml"
     container "${params.container_registry}spatialimpute-${params.accelerator == 'gpu' ? 'gpu' : 'cpu'}:${workflow.manifest.version}"
 
     input:
