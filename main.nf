@@ -1,7 +1,7 @@
 #!/usr/bin/env nextflow
 
 include { SPATIALIMPUTE } from './modules/workflows/spatialimpute.nf'
-include { closing ; helpText ; missing } from './modules/functions.nf'
+include { closing ; helpText ; lockFolder ; missing } from './modules/functions.nf'
 include { stepOptions   } from './modules/options.nf'
 
 workflow {
@@ -13,9 +13,11 @@ workflow {
         if (missing(parameters)) {
             error(missing(parameters))
         }
+        lock = lockFolder(parameters.outdir)
         SPATIALIMPUTE(parameters, stepOptions(parameters))
         workflow.onComplete {
             closing(parameters.outdir)
+            lock?.release()
         }
     }
 }

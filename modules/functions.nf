@@ -100,9 +100,35 @@ def missing(params) {
     return null
 }
 
+// Keeps a second run from writing into the same folder. The system gives the lock back when this process ends, in
+// whatever way. Null where there are no locks: object stores, and file systems without them.
+def lockFolder(outdir) {
+    def folder = file("${outdir}/pipeline_info")
+    if (folder.fileSystem != java.nio.file.FileSystems.default) {
+        return null
+    }
+    folder.mkdirs()
+    def lock = null
+    try {
+        lock = new RandomAccessFile(folder.resolve('.lock').toFile(), 'rw').channel.tryLock()
+    }
+    catch (IOException _error) {
+        return null
+    }
+    if (!lock) {
+        error("--outdir ${outdir}: another run is writing into this folder. Wait for its end, or give another --outdir.")
+    }
+    return lock
+}
+
+// When this process started, as nextflow.config writes it into the trace's name.
+def launchTime() {
+    return new Date(java.lang.management.ManagementFactory.runtimeMXBean.startTime).format('yyyyMMdd-HHmmss')
+}
+
 // The last lines of a run: where the results are, and of each task that failed, its own words.
 def closing(outdir) {
-    def tasks = tracedTasks(file("${outdir}/pipeline_info/trace.tsv"))
+    def tasks = tracedTasks(file("${outdir}/pipeline_info/trace-${launchTime()}.tsv"))
     def failed = tasks.values().findAll { task -> task.status == 'FAILED' }
     def report = file("${outdir}/multiqc/multiqc_report.html")
     def lines = []

@@ -69,7 +69,7 @@ class Launcher:
             cwd=self.cwd, capture_output=True, text=True, timeout=900, check=False,
         )  # fmt: skip
         outdir = Path(target or self.outdir)
-        return Run(done.returncode, done.stdout + done.stderr, outdir, read_trace(outdir / "pipeline_info/trace.tsv"))
+        return Run(done.returncode, done.stdout + done.stderr, outdir, read_trace(outdir / "pipeline_info"))
 
     def sheet(self, name: str, rows: list[dict]) -> str:
         """Write a samplesheet into the folder that runs start from."""
@@ -78,11 +78,12 @@ class Launcher:
         return name
 
 
-def read_trace(path: Path) -> pd.DataFrame | None:
-    """Now, since the next run into the same folder writes its own."""
-    if not path.exists():
+def read_trace(folder: Path) -> pd.DataFrame | None:
+    """The last launch's."""
+    traces = sorted(folder.glob("trace-*.tsv"))
+    if not traces:
         return None
-    trace = pd.read_csv(path, sep="\t", keep_default_na=False)
+    trace = pd.read_csv(traces[-1], sep="\t", keep_default_na=False)
     trace["process"] = trace["process"].str.split(":").str[-1]
     return trace
 
