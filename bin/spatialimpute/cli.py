@@ -1,20 +1,26 @@
 """What every step's command line shares: logging, thread counts, and errors turned into exit codes."""
 
+import errno
 import logging
 import os
+import shutil
 import sys
+from pathlib import Path
 
 import click
 
 from spatialimpute import __version__
-from spatialimpute.errors import OUT_OF_MEMORY_EXIT_CODE, SpatialImputeError
+from spatialimpute.errors import DISK_FULL_EXIT_CODE, OUT_OF_MEMORY_EXIT_CODE, SpatialImputeError
+
+#: How PyTorch's allocators, CUDA and its libraries say that memory ran out.
+OUT_OF_MEMORY_SIGNS = ("not enough memory", "out of memory", "ALLOC_FAILED")
 
 
 def run(command: click.Command) -> None:
     """Run a step's click command and exit with the code its outcome deserves.
 
-    0 success, 2 wrong usage (click), 65 input error, 70 non-finite training, 137 out of memory;
-    anything else is a bug and leaves a traceback with exit code 1.
+    0 success, 2 wrong usage (click), 65 input error, 70 non-finite training, 73 disk full, 74 damaged file of an
+    earlier step, 137 out of memory, 143 asked to end; anything else is a bug and leaves a traceback with exit code 1.
     """
     logging.basicConfig(
         level=logging.INFO,
@@ -23,6 +29,9 @@ def run(command: click.Command) -> None:
         datefmt="%H:%M:%S",
     )
     logging.captureWarnings(True)
+    report_unraisable = sys.unraisablehook
+    # HDF5 complains of a full disk once more for every object that it cannot flush.
+    sys.unraisablehook = lambda found: None if is_disk_full(found.exc_value) else report_unraisable(found)
     command = click.version_option(__version__, message="%(version)s")(command)
     try:
         command.main(standalone_mode=False)
@@ -42,10 +51,13 @@ def run(command: click.Command) -> None:
         )
         sys.exit(1)
     except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        click.echo(f"ERROR: out of memory: {error}. Give this step more memory and run again.", err=True)
-        sys.exit(OUT_OF_MEMORY_EXIT_CODE)
+        if is_disk_full(error):
+            click.echo(f"ERROR: {disk_full_message(error)}", err=True)
+            sys.exit(DISK_FULL_EXIT_CODE)
+        if is_out_of_memory(error):
+            click.echo(f"ERROR: out of memory: {error}. Give this step more memory and run again.", err=True)
+            sys.exit(OUT_OF_MEMORY_EXIT_CODE)
+        raise
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -53,7 +65,26 @@ def is_out_of_memory(error: BaseException) -> bool:
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "not enough memory" in str(error))
+        or (isinstance(error, RuntimeError) and any(sign in str(error) for sign in OUT_OF_MEMORY_SIGNS))
+    )
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the error says that a disk or a quota is used up; HDF5 says it as RuntimeError too."""
+    codes = (errno.ENOSPC, errno.EDQUOT)
+    return (isinstance(error, OSError) and error.errno in codes) or (
+        isinstance(error, RuntimeError) and any(f"errno = {code}," in str(error) for code in codes)
+    )
+
+
+def disk_full_message(error: BaseException) -> str:
+    """Which folder has no space left, how much is free now that half-written files are removed, and what to do."""
+    named = getattr(error, "filename", None)
+    folder = Path(named).absolute().parent if named else Path.cwd()
+    usage = shutil.disk_usage(folder)
+    return (
+        f"no space left, or a quota used up, in {folder}: {usage.free / 1e6:,.0f} of {usage.total / 1e6:,.0f} MB are "
+        "free without the file that did not fit. Free some space and run again with -resume."
     )
 
 

@@ -1,10 +1,17 @@
 """Errors whose message is written for the user; each class fixes the exit code of the step that meets it."""
 
+import re
+
 
 class SpatialImputeError(Exception):
     """Base of all errors that are reported without a traceback."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """The message, harmless to a terminal whatever names a file brings into it."""
+        text = re.sub(r"[^\n\t\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]", "?", super().__str__())
+        return re.sub(r"\S{1000,}", lambda word: f"{word[0][:200]}...", text)
 
 
 class InputError(SpatialImputeError):
@@ -33,3 +40,6 @@ class NonFiniteError(SpatialImputeError):
 
 #: What Nextflow's retry rule takes for "killed over its memory" (128 + SIGKILL).
 OUT_OF_MEMORY_EXIT_CODE = 137
+
+#: A disk or a quota is used up: trying again cannot help before somebody made room.
+DISK_FULL_EXIT_CODE = 73

@@ -1,6 +1,8 @@
 """A function over a list by forked worker processes of one thread, which share the parent's data without a copy."""
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -12,6 +14,18 @@ Item, Result = TypeVar("Item"), TypeVar("Result")
 
 # Set before the fork, so that neither the function nor what it refers to is ever pickled.
 _function: Callable | None = None
+
+
+def _initialize() -> None:
+    # One thread: OpenMP's threads do not survive a fork, and waiting for them would never end.
+    torch.set_num_threads(1)
+    # A parent that is killed cannot end its workers, and they would go on and then wait for work forever.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _call(item):
@@ -35,9 +49,7 @@ def run(function: Callable[[Item], Result], items: Sequence[Item], workers: int)
         with ProcessPoolExecutor(
             workers,
             mp_context=multiprocessing.get_context("fork"),
-            # One thread each: OpenMP's threads do not survive a fork, and waiting for them would never end.
-            initializer=torch.set_num_threads,
-            initargs=(1,),
+            initializer=_initialize,
         ) as pool:
             return list(pool.map(_call, items))
     except BrokenProcessPool:

@@ -8,7 +8,7 @@ import pandas as pd
 from safetensors.numpy import load_file, save
 
 from spatialimpute.errors import InputError
-from spatialimpute.io.digests import check_digest, digest, read_json, write_json
+from spatialimpute.io.digests import check_digest, digest, read_json, whole, write_json
 
 SCHEMA_VERSION = "1"
 
@@ -37,7 +37,8 @@ def write_models(
         for i, stack in enumerate(stacks)
         for name, value in stack["weights"].items()
     }
-    (folder / "weights.safetensors").write_bytes(save(weights))  # save_file would make it readable by its owner alone
+    with whole(folder / "weights.safetensors") as partial:
+        partial.write_bytes(save(weights))  # save_file would make it readable by its owner alone
     history.to_csv(folder / "history.tsv", sep="\t", index=False, float_format="%.6g")
     description = {
         "schema_version": SCHEMA_VERSION,
