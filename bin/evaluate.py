@@ -30,6 +30,7 @@ def main(sample, spatial, references, panel_path, folder, preset, verdict_pass, 
     from spatialimpute.io.digests import digest, write_json
     from spatialimpute.io.panel import read_panel
     from spatialimpute.io.predictions import read_folder, write_predictions
+    from spatialimpute.io.tsv import write_tsv
     from spatialimpute.settings import resolve_settings
 
     counts, panel = read_counts(spatial), read_panel(panel_path)
@@ -56,8 +57,8 @@ def main(sample, spatial, references, panel_path, folder, preset, verdict_pass, 
 
     Path("predictions").mkdir(exist_ok=True)
     write_predictions("predictions/spatialimpute.h5ad", choice.prediction)
-    table.to_csv("scores.tsv", sep="\t", index=False, float_format="%.5g")
-    genes.to_csv("genes.tsv", sep="\t", index=False, float_format="%.5g")
+    write_tsv("scores.tsv", table)
+    write_tsv("genes.tsv", genes)
     evaluation = {
         "schema_version": "1",
         "sample": sample,

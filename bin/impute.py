@@ -29,7 +29,6 @@ def main(
     threads, params_json,
 ):  # fmt: skip
     cli.set_threads(threads)
-    import pandas as pd
     from spatialimpute import device, training
     from spatialimpute.baselines.knn import KNN
     from spatialimpute.evaluation.reliability import gene_table
@@ -39,6 +38,7 @@ def main(
     from spatialimpute.io.digests import check_digest, digest, read_json
     from spatialimpute.io.imputed import ImputedWriter, write_latent
     from spatialimpute.io.panel import read_panel
+    from spatialimpute.io.tsv import read_tsv, write_tsv
 
     where = device.choose(accelerator, threads)
     counts, panel = read_counts(spatial), read_panel(panel_path)
@@ -48,13 +48,12 @@ def main(
     if genes_path:
         if evaluation:
             check_digest(genes_path, chosen["genes_digest"])
-        texts = {"gene": str, "fold": str}  # a gene may be called NA, a fold 0
-        genes = pd.read_csv(genes_path, sep="\t", dtype=texts, keep_default_na=False, na_values=[""])
+        genes = read_tsv(genes_path, texts=("gene", "fold"))
         if genes["gene"].tolist() != panel.targets:
             raise InputError(f"{genes_path}: its genes are not the panel's targets in their order; evaluate again")
     else:
         genes = gene_table(counts, reference_counts, panel, None, passes=0, warns=0)
-        genes.to_csv("genes.tsv", sep="\t", index=False, float_format="%.5g")
+        write_tsv("genes.tsv", genes)
 
     in_use = counts.select(panel.shared)
     knn = None

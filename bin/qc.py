@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 from spatialimpute.cli import run
+from spatialimpute.errors import InputError
 
 log = logging.getLogger("qc")
 
@@ -17,6 +18,7 @@ log = logging.getLogger("qc")
 @click.option(
     "--input", "path", type=click.Path(exists=True, path_type=Path), required=True, help="Raw file or folder."
 )
+@click.option("--source", type=click.Path(path_type=Path), help="Where the user has it; named in messages.")
 @click.option(
     "--coords",
     type=click.Path(exists=True, path_type=Path),
@@ -39,6 +41,7 @@ def main(
     role,
     technology,
     path,
+    source,
     coords,
     batch_key,
     celltype_key,
@@ -54,32 +57,44 @@ def main(
     from spatialimpute.io.digests import digest, write_json
     from spatialimpute.io.formats import find_sidecar
     from spatialimpute.io.readers import read_raw
+    from spatialimpute.io.tsv import write_tsv
     from spatialimpute.qc import Thresholds, clean_counts, steps_table
 
     if coords is None and role == "spatial":
         coords = find_sidecar(path)
-    raw = read_raw(path, coords, [key for key in (batch_key, celltype_key) if key])
-    counts, summary = clean_counts(
-        raw,
-        id=id_,
-        role=role,
-        technology=technology,
-        source=path.name,
-        source_digest=digest(path),
-        batch_key=batch_key,
-        celltype_key=celltype_key,
-        aliases=read_aliases(gene_aliases) if gene_aliases else None,
-        thresholds=Thresholds(min_counts, min_genes, max_mad, drop_outliers),
-    )
+    try:
+        raw = read_raw(path, coords, [key for key in (batch_key, celltype_key) if key])
+        counts, summary = clean_counts(
+            raw,
+            id=id_,
+            role=role,
+            technology=technology,
+            source=path.name,
+            source_digest=digest(path),
+            batch_key=batch_key,
+            celltype_key=celltype_key,
+            aliases=read_aliases(gene_aliases) if gene_aliases else None,
+            thresholds=Thresholds(min_counts, min_genes, max_mad, drop_outliers),
+        )
+    except InputError as error:
+        raise InputError(located(str(error), path, source or path)) from error
     write_counts("counts.h5ad", counts)
     write_json("qc.json", summary)
-    steps_table(summary).to_csv("qc.tsv", sep="\t", index=False)
+    write_tsv("qc.tsv", steps_table(summary))
     kept = "{n_cells} of {n_cells_in} cells, {n_genes} of {n_genes_in} genes kept, raw counts from {counts_from}"
     log.info("%s: %s, %d outliers", id_, kept.format(**summary), summary["n_outliers"])
     for step in summary["steps"]:
         log.info("%s: %s: %d %s (%s)", id_, step["step"], step["n"], step["axis"], step["reason"])
     for warning in summary["warnings"]:
         log.warning("%s: %s", id_, warning)
+
+
+def located(message: str, path: Path, source: Path) -> str:
+    """The message with the file where the user has it, in place of where this step sees it."""
+    for seen, there in ((str(path), str(source)), (path.name, str(source)), (f"{path.parent}/", f"{source.parent}/")):
+        if message.startswith(seen):
+            return there + message.removeprefix(seen)
+    return message
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ workflow PREPARE {
     main:
     spatial = samples.map { row ->
         [[id: row.sample, role: 'spatial', technology: row.technology,
-            batch_key: row.spatial_batch_key, celltype_key: row.celltype_key], row.spatial]
+            batch_key: row.spatial_batch_key, celltype_key: row.celltype_key, source: row.spatial[0]], row.spatial]
     }
     // One element per sample and reference; the place keeps the sheet's order of references.
     references = samples.flatMap { row ->
         row.reference.withIndex().collect { reference, place ->
             def meta = [id: reference.id, role: 'reference', batch_key: reference.batch_key,
-                celltype_key: reference.celltype_key]
+                celltype_key: reference.celltype_key, source: reference.files[0]]
             [[meta, reference.files], groupKey(row.sample, row.reference.size()), place]
         }
     }

@@ -17,6 +17,8 @@ from zlib import crc32
 import numpy as np
 from PIL import Image
 
+from spatialimpute.io.tsv import harmless
+
 #: Okabe & Ito's palette, which readers with any color vision can tell apart.
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, GRAY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999",
@@ -29,8 +31,8 @@ EMBEDDED_WIDTH = 1200
 
 
 def escape(value: object) -> str:
-    """Text that comes from the user's files or parameters, safe to stand in HTML."""
-    return html.escape(str(value), quote=True)
+    """Text that comes from the user's files or parameters, safe to stand in HTML and in a table to download."""
+    return html.escape(harmless(str(value)), quote=True)
 
 
 def number(value: object, digits: int = 4) -> float | int | None:

@@ -12,6 +12,7 @@ from spatialimpute.errors import InputError
 from spatialimpute.io.counts import Counts, read_counts
 from spatialimpute.io.digests import check_digest, check_seal, read_json
 from spatialimpute.io.panel import Panel, read_panel
+from spatialimpute.io.tsv import read_tsv
 
 #: Rows of a prediction file in memory at a time.
 CHUNK = 65_536
@@ -59,8 +60,8 @@ def reference_name(id: str) -> str:
 
 
 def read_table(path: str | Path, columns: set[str]) -> pd.DataFrame:
-    """A TSV file; raises InputError where a column is missing. `NA` may be a gene's name, so only empty is NaN."""
-    table = pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""])
+    """A table of an earlier step; raises InputError where a column is missing."""
+    table = read_tsv(path)
     missing = sorted(columns - set(table.columns))
     if missing:
         raise InputError(f"{path}: expected columns {', '.join(sorted(columns))}; missing {', '.join(missing)}")
