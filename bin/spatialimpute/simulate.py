@@ -209,7 +209,7 @@ class Tissue:
         return pd.DataFrame(
             {
                 "in_panel": np.isin(np.arange(self.n_genes), self.panel),
-                "marker_of": self.marker_of.astype(str),
+                "marker_of": pd.Categorical(self.marker_of.astype(str)),
                 "spatial_efficiency": self.spatial_efficiency,
                 "reference_efficiency": self.reference_efficiency,
                 "zero_inflation": self.zero_inflation,

@@ -19,6 +19,7 @@ def test_two_sections_share_a_reference(tmp_path):
     size = ["--n-spatial", "120", "--n-reference", "100", "--n-panel", "20", "--n-genes", "60"]
     result = run(tmp_path / "new" / "folder", *size, "--samples", "2", "--seed", "5")
     assert result.returncode == 0, result.stderr
+    assert "storing" not in result.stdout + result.stderr
     folder = tmp_path / "new" / "folder"
     sheet = pd.read_csv(folder / "samplesheet.csv")
     first, second = (ad.read_h5ad(folder / name) for name in sheet["spatial"])

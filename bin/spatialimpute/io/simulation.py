@@ -66,10 +66,11 @@ def write_spatial(path: Path, truth: Path, tissue: Tissue, n_cells: int, n_truth
 
 def _write_truth(path: Path, tissue: Tissue, parts: list[Cells], name: str) -> None:
     n = sum(len(part.type) for part in parts)
+    # Text would become categories in writing too, with a line on the screen for each column.
     obs = pd.DataFrame(
         {
-            "celltype": np.concatenate([part.celltype for part in parts]),
-            "layer": np.concatenate([part.layer for part in parts]),
+            "celltype": pd.Categorical(np.concatenate([part.celltype for part in parts])),
+            "layer": pd.Categorical(np.concatenate([part.layer for part in parts])),
             "depth": np.concatenate([part.depth for part in parts]),
             "activity": np.concatenate([part.activity for part in parts]),
         },
