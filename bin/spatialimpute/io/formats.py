@@ -4,13 +4,14 @@ Imports neither pandas nor anndata: CHECK_INPUTS has to answer within a second o
 """
 
 import csv
-import gzip
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from spatialimpute.errors import InputError
+from spatialimpute.io.hdf5 import open_hdf5
+from spatialimpute.io.text import open_text
 
 #: Keys of `obsm` (or two-dimensional loom attributes) that hold coordinates; compared without case.
 COORDINATE_KEYS = ("spatial", "x_spatial", "spatial_coordinates", "coordinates", "coords")
@@ -152,6 +153,8 @@ def detect_format(path: str | Path) -> str:
         return "10x mtx"
     if not path.exists():
         raise InputError(f"{path}: no such file; correct the path")
+    if not path.is_file():
+        raise InputError(f"{path}: neither a file nor a folder; give a file")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty; copy it again")
     name = path.name.lower()
@@ -166,18 +169,6 @@ def detect_format(path: str | Path) -> str:
     if name.endswith(HDF5_SUFFIXES):
         raise InputError(f"{path}: not an HDF5 file, though its name says so; export or copy it again")
     raise InputError(f"{path}: unknown format; expected {EXPECTED_FORMATS}")
-
-
-def open_hdf5(path: Path):
-    """Open read-only; a damaged file is the user's to mend."""
-    import h5py
-
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(
-            f"{path}: damaged or truncated HDF5 file ({str(error).splitlines()[0]}); copy it again"
-        ) from None
 
 
 def _hdf5_format(path: Path) -> str:
@@ -235,12 +226,6 @@ def _loom_columns(file) -> tuple[list[str], list[str]]:
     attributes = file["col_attrs"]
     wide = [key for key in attributes if len(attributes[key].shape) == 2 and attributes[key].shape[1] > 1]
     return [key for key in attributes if key not in wide], wide
-
-
-def open_text(path: Path):
-    """Open a text table, unpacking .gz; a byte order mark is skipped."""
-    opener = gzip.open if path.name.lower().endswith(".gz") else open
-    return opener(path, "rt", encoding="utf-8-sig", newline="")
 
 
 def table_separator(path: str | Path) -> str:

@@ -22,12 +22,14 @@ from spatialimpute.io.formats import (
     coordinate_columns,
     detect_format,
     match_names,
-    mtx_files,
     open_hdf5,
 )
+from spatialimpute.io.hdf5 import require_hdf5_memory
+from spatialimpute.io.mtx import read_10x_mtx
 from spatialimpute.io.tables import read_coordinates, read_table
 
 BLOCK_BYTES = 64 << 20
+HDF5_KINDS = ("h5ad", "loom", "10x h5")
 LOOM_GENE_ATTRIBUTES = (
     "gene",
     "genes",
@@ -58,6 +60,8 @@ def read_raw(path: str | Path, coords: str | Path | None = None, keys: Iterable[
     """
     path = Path(path)
     kind = detect_format(path)
+    if kind in HDF5_KINDS:
+        require_hdf5_memory(path)
     try:
         with warnings.catch_warnings():
             # Readers complain about names that are not unique, which QC counts, and about old encodings.
@@ -107,6 +111,9 @@ def _find_coordinates(data: ad.AnnData, path: Path) -> None:
 def to_csr(matrix) -> sp.csr_matrix:
     """A matrix in memory or a dense HDF5 dataset as CSR; a dataset is read by blocks of rows."""
     if sp.issparse(matrix):
+        # An index out of bounds would be read, and written, outside the matrix's memory.
+        if hasattr(matrix, "check_format"):
+            matrix.check_format(full_check=True)
         return sp.csr_matrix(matrix)
     if isinstance(matrix, np.ndarray):
         return sp.csr_matrix(np.atleast_2d(matrix))
@@ -119,7 +126,7 @@ def to_csr(matrix) -> sp.csr_matrix:
 def _read_h5ad(path: Path) -> ad.AnnData:
     with open_hdf5(path) as file:
         if "encoding-type" in file.attrs:
-            return _read_h5ad_parts(file)
+            return read_anndata_parts(file)
     data = ad.read_h5ad(path)  # written before anndata 0.8: its own reader knows the old layouts
     raw = None if data.raw is None else {"X": to_csr(data.raw.X), "var": data.raw.var}
     return ad.AnnData(
@@ -132,23 +139,27 @@ def _read_h5ad(path: Path) -> ad.AnnData:
     )
 
 
-def _read_h5ad_parts(file) -> ad.AnnData:
-    """Only what QC looks at: other layers, embeddings, graphs and `uns` may be larger than the counts."""
+def read_anndata_parts(file) -> ad.AnnData:
+    """Only what QC looks at, of an HDF5 file or a zarr group: other layers, embeddings, graphs and `uns` may be
+    larger than the counts."""
 
-    def matrix(key: str):
+    obs, var = ad.io.read_elem(file["obs"]), ad.io.read_elem(file["var"])
+
+    def matrix(key: str, genes: pd.DataFrame):
         element = file[key]
         return to_csr(element if hasattr(element, "dtype") else ad.io.read_elem(element))
 
     raw = None
     if "raw/X" in file:
-        raw = {"X": matrix("raw/X"), "var": ad.io.read_elem(file["raw/var"])}
+        raw_var = ad.io.read_elem(file["raw/var"])
+        raw = {"X": matrix("raw/X", raw_var), "var": raw_var}
     keys = [key for key in file.get("obsm", ()) if key.casefold() in COORDINATE_KEYS]
     unit = "uns/coordinate_unit"
     return ad.AnnData(
-        X=matrix("X") if "X" in file and file["X"].attrs.get("encoding-type") != "null" else None,
-        obs=ad.io.read_elem(file["obs"]),
-        var=ad.io.read_elem(file["var"]),
-        layers={"counts": matrix("layers/counts")} if "layers/counts" in file else {},
+        X=matrix("X", var) if "X" in file and file["X"].attrs.get("encoding-type") != "null" else None,
+        obs=obs,
+        var=var,
+        layers={"counts": matrix("layers/counts", var)} if "layers/counts" in file else {},
         obsm={key: ad.io.read_elem(file["obsm"][key]) for key in keys},
         uns={"coordinate_unit": ad.io.read_elem(file[unit])} if unit in file else {},
         raw=raw,
@@ -185,6 +196,11 @@ def numbered_cells(n: int) -> pd.Index:
     return pd.Index([f"cell{i + 1}" for i in range(n)])
 
 
+def read_10x(path: Path) -> ad.AnnData:
+    """A 10x matrix, as HDF5 or as a folder."""
+    return read_10x_mtx(path) if path.is_dir() else _read_10x_h5(path)
+
+
 def _read_10x_h5(path: Path) -> ad.AnnData:
     import scanpy as sc
 
@@ -192,21 +208,4 @@ def _read_10x_h5(path: Path) -> ad.AnnData:
     return ad.AnnData(X=to_csr(data.X), obs=data.obs, var=data.var)
 
 
-def _read_10x_mtx(path: Path) -> ad.AnnData:
-    # scanpy's reader knows two of the layouts in use (not features.tsv unpacked, as STARsolo writes it).
-    matrix, features, barcodes = mtx_files(path)
-    x = to_csr(ad.io.read_mtx(matrix, dtype="float64").X).T.tocsr()
-    genes = pd.read_csv(features, sep="\t", header=None, dtype=str, keep_default_na=False)
-    cells = pd.read_csv(barcodes, sep="\t", header=None, dtype=str, keep_default_na=False)
-    if x.shape != (len(cells), len(genes)):
-        raise InputError(
-            f"{path}: the matrix has {x.shape[1]} rows and {x.shape[0]} columns, but {features.name} names "
-            f"{len(genes)} genes and {barcodes.name} {len(cells)} cells; export the three files again"
-        )
-    names = ["gene_ids", "gene_symbols", "feature_types"][: genes.shape[1]]
-    var = genes.iloc[:, : len(names)].set_axis(names, axis=1)
-    var.index = pd.Index(var[names[min(1, len(names) - 1)]].to_numpy())
-    return ad.AnnData(X=x, obs=pd.DataFrame(index=pd.Index(cells[0].to_numpy())), var=var)
-
-
-_READERS = {"h5ad": _read_h5ad, "loom": _read_loom, "10x h5": _read_10x_h5, "10x mtx": _read_10x_mtx}
+_READERS = {"h5ad": _read_h5ad, "loom": _read_loom, "10x h5": _read_10x_h5, "10x mtx": read_10x_mtx}

@@ -16,6 +16,7 @@ from spatialimpute.io.formats import (
     table_header,
     table_separator,
 )
+from spatialimpute.io.text import open_text
 
 BLOCK_VALUES = 8 << 20
 
@@ -87,19 +88,21 @@ def _blocks(path: Path, n_columns: int):
     """Blocks of rows with columns numbered 0 … n_columns - 1; the library would rename repeated headers."""
     rows = max(1, BLOCK_VALUES // n_columns)
     try:
-        with pd.read_csv(
-            path,
-            sep=table_separator(path),
-            header=None,
-            names=range(n_columns),
-            dtype={0: str},
-            index_col=False,
-            skiprows=1,
-            chunksize=rows,
-            encoding="utf-8-sig",
-            low_memory=False,
-            on_bad_lines="error",
-        ) as reader:
+        with (
+            open_text(path) as text,
+            pd.read_csv(
+                text,
+                sep=table_separator(path),
+                header=None,
+                names=range(n_columns),
+                dtype={0: str},
+                index_col=False,
+                skiprows=1,
+                chunksize=rows,
+                low_memory=False,
+                on_bad_lines="error",
+            ) as reader,
+        ):
             yield from reader
     except pd.errors.EmptyDataError:
         return
@@ -128,6 +131,8 @@ def _obs_columns(path, header, first, keys, has_ids) -> list[bool]:
     is_obs = []
     for i, name in enumerate(header):
         if (i == 0 and has_ids) or name in keys or name.casefold() in METADATA_COLUMNS | set(CELL_ID_COLUMNS):
+            is_obs.append(True)
+        elif first[i].dtype == bool:
             is_obs.append(True)
         elif first[i].dtype == object:
             is_obs.append(_is_text(first[i]) and not first[i].isna().all())
@@ -166,15 +171,10 @@ def read_coordinates(path: str | Path, cells: pd.Index) -> tuple[np.ndarray, str
     key, columns, unit = coordinate_table_columns(path)
     header = table_header(path)
     try:
-        table = pd.read_csv(
-            path,
-            sep=table_separator(path),
-            encoding="utf-8-sig",
-            header=0,
-            names=header,
-            index_col=False,
-            dtype={key: str},
-        )
+        with open_text(path) as text:
+            table = pd.read_csv(
+                text, sep=table_separator(path), header=0, names=header, index_col=False, dtype={key: str}
+            )
     except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
         raise InputError(f"{path}: cannot be read as a table ({error}); export it again") from None
     if table.empty:

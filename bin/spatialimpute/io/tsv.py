@@ -23,7 +23,7 @@ def read_tsv(path: str | Path, texts: tuple[str, ...] = ("gene",)) -> pd.DataFra
     """
     dtype = dict.fromkeys(texts, str)
     table = pd.read_csv(path, sep="\t", dtype=dtype, keep_default_na=False, na_values=[""])
-    for name in table.columns[table.dtypes == object]:
+    for name in table.select_dtypes(object):
         table[name] = table[name].map(_original)
     return table
 
