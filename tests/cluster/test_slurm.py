@@ -1,0 +1,101 @@
+"""The `test` profile through a real Slurm, with the site's template: GPU requests, job arrays, killed jobs."""
+
+import re
+
+import anndata as ad
+import pytest
+
+#: A node of this size for every job, and in each job's log the GPUs that Slurm gave it.
+LIMITS = """
+process.resourceLimits = [cpus: 2, memory: 3.GB, time: 10.min]
+process.beforeScript = 'echo "GPUs: ${CUDA_VISIBLE_DEVICES:-none}"'
+"""
+
+#: QC of the first sample outlives its time limit (its shell reads BASH_ENV before the script), of the second is killed
+#: and leaves no exit code; once each.
+DYING = """
+process.resourceLimits = [cpus: 1, memory: 3.GB, time: 10.min]
+process {
+    withName: 'QC' {
+        time         = { 1.min * task.attempt }
+        memory       = { 500.MB * task.attempt }
+        beforeScript = {
+            def first = [
+                cortex_1: 'echo "sleep 600" > slow.sh; export BASH_ENV=$PWD/slow.sh',
+                cortex_2: 'kill -9 $$',
+            ]
+            task.attempt > 1 ? '' : first[meta.id] ?: ''
+        }
+    }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(begin):
+    """Both at once: one waits for its time limit while the other computes. The second takes no real step."""
+    whole = begin("whole", config=LIMITS)
+    dying = begin("dying", "-stub-run", "--accelerator", "cpu", config=DYING)
+    return whole.wait(), dying.wait()
+
+
+@pytest.fixture(scope="module")
+def whole(runs):
+    return runs[0]
+
+
+@pytest.fixture(scope="module")
+def dying(runs):
+    return runs[1]
+
+
+def header(job) -> list[str]:
+    return re.findall(r"^#SBATCH (.*)$", job.script, re.M)
+
+
+def test_the_test_profile_runs_through_slurm(whole, slurm):
+    assert whole.process.returncode == 0, whole.text
+    assert "WARN" not in whole.text
+    for sample in ("cortex_1", "cortex_2"):
+        assert ad.read_h5ad(whole.folder / f"results/{sample}/imputed.h5ad", backed="r").n_obs > 0
+    assert all(job.row["status"] == "COMPLETED" for job in whole.jobs)
+    ended = [job for job in slurm.jobs() if job["JobState"] == "COMPLETED"]
+    assert len(ended) >= len(whole.jobs)
+
+
+def test_training_and_imputation_get_a_gpu_and_nothing_else_does(whole):
+    on_gpu = {"TRAIN_CROSSVALIDATE", "TRAIN_FINAL", "IMPUTE"}
+    for job in whole.jobs:
+        needs = job.row["process"] in on_gpu
+        assert ("--gres=gpu:1" in header(job)) == needs, job.row["name"]
+        assert ("-p gpu" in header(job)) == needs, job.row["name"]
+        assert bool(re.search(r"^GPUs: \d$", job.log, re.M)) == needs, job.row["name"]
+    assert on_gpu <= {job.row["process"] for job in whole.jobs}
+
+
+def test_baselines_of_a_sample_are_one_job_array(whole, slurm):
+    baselines = whole.of("BASELINE")
+    assert len(baselines) == 6
+    arrays = {re.sub(r"_\d+$", "", str(job.row["native_id"])) for job in baselines}
+    assert len(arrays) == 2
+    assert sorted(str(job.row["native_id"]).split("_")[1] for job in baselines) == ["0", "0", "1", "1", "2", "2"]
+
+
+def test_a_job_over_its_time_limit_is_retried_with_more_time(dying, slurm):
+    first, second = dying.of("QC", "cortex_1")
+    assert str(first.row["exit"]) == "140"
+    assert "-t 00:01:00" in header(first) and "-t 00:02:00" in header(second)
+    assert second.row["status"] == "COMPLETED"
+    assert any(job["JobState"] in ("TIMEOUT", "FAILED") and job["TimeLimit"] == "1" for job in slurm.jobs())
+
+
+def test_a_job_that_leaves_no_exit_code_is_retried_with_more_memory(dying):
+    first, second = dying.of("QC", "cortex_2")
+    assert str(first.row["exit"]) == "-"
+    assert "--mem 500M" in header(first) and "--mem 1000M" in header(second)
+    assert second.row["status"] == "COMPLETED"
+    assert dying.process.returncode == 0, dying.text
+
+
+def test_with_accelerator_cpu_no_gpu_is_asked_for(dying):
+    assert not [job for job in dying.jobs if "gpu" in " ".join(header(job))]
