@@ -16,7 +16,8 @@ process TRAIN {
     val package_digest
 
     output:
-    tuple val(sample), path("${folder}/models"), emit: models
+    tuple val(sample), path('models'), emit: models
+    path "${folder}/models/*" // published file by file, since IMPUTE publishes into the same folder
     tuple val(sample), path('*.h5ad'), emit: predictions, optional: true
     tuple val(task.process), val('torch'), eval('python3 -c "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))" torch'), topic: versions
 
@@ -29,6 +30,7 @@ process TRAIN {
         ${options} --threads ${task.cpus}
     mkdir -p ${folder}
     mv models ${folder}
+    ln -s ${folder}/models models
     ${stage == 'final' ? '' : 'mv predictions/*.h5ad .'}
     """
 
@@ -37,6 +39,7 @@ process TRAIN {
     """
     mkdir -p ${folder}/models
     touch ${folder}/models/weights.safetensors ${folder}/models/models.json ${folder}/models/history.tsv
+    ln -s ${folder}/models models
     ${stage == 'final' ? '' : 'touch gimvi.kappa0.seed0.h5ad'}
     """
 }
