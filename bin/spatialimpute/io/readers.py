@@ -147,6 +147,10 @@ def read_anndata_parts(file) -> ad.AnnData:
 
     def matrix(key: str, genes: pd.DataFrame):
         element = file[key]
+        # Before its row pointers are made, one for every row that it claims.
+        shape = tuple(map(int, element.shape if hasattr(element, "dtype") else element.attrs["shape"]))
+        if shape != (len(obs), len(genes)):
+            raise ValueError(f"{key} has shape {shape}, but there are {len(obs)} cells and {len(genes)} genes")
         return to_csr(element if hasattr(element, "dtype") else ad.io.read_elem(element))
 
     raw = None
