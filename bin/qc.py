@@ -54,10 +54,11 @@ def main(
     """Clean one dataset's counts; writes counts.h5ad, qc.json and qc.tsv."""
     from spatialimpute.gene_aliases import read_aliases
     from spatialimpute.io.counts import write_counts
-    from spatialimpute.io.digests import digest, write_json
+    from spatialimpute.io.digests import digest_all, write_json
     from spatialimpute.io.formats import find_sidecar
     from spatialimpute.io.readers import read_raw
     from spatialimpute.io.tsv import write_tsv
+    from spatialimpute.io.vendors import source_files
     from spatialimpute.qc import Thresholds, clean_counts, steps_table
 
     if coords is None and role == "spatial":
@@ -70,7 +71,7 @@ def main(
             role=role,
             technology=technology,
             source=path.name,
-            source_digest=digest(path),
+            source_digest=digest_all(source_files(path)),
             batch_key=batch_key,
             celltype_key=celltype_key,
             aliases=read_aliases(gene_aliases) if gene_aliases else None,

@@ -13,6 +13,7 @@ from spatialimpute.errors import InputError
 from spatialimpute.io.counts import SCHEMA_VERSION, Counts
 from spatialimpute.io.formats import match_names
 from spatialimpute.raw_counts import find_raw_counts
+from spatialimpute.technologies import other_instrument
 
 CELLTYPE_COLUMNS = (
     "cell_type", "celltype", "cell_types", "celltypes", "cell_type_name", "cell_label", "cell_class",
@@ -93,13 +94,19 @@ def clean_counts(
     account = _Account()
     x, var, where = find_raw_counts(raw, source)
     n_cells_in, n_genes_in = x.shape
+    for step in raw.uns.get("read_steps", ()):
+        account.add(**step)
+        n_cells_in += len(step["examples"]) if step["axis"] == "cells" else 0
+    account.warnings += raw.uns.get("read_warnings", ())
+    if role == "spatial" and (warning := other_instrument(technology, raw.uns.get("technologies", ()))):
+        account.warnings.append(warning)
     _refuse_transposed(raw.obs_names, var.index, source)
     x, genes, gene_ids, control_rate = _clean_genes(x, var, aliases or {}, account, source)
     if not x.nnz:
         raise InputError(f"{source}: every count belongs to a control probe, the genes are all zero; check the export")
     coords = _coordinates(raw, source) if role == "spatial" else None
-    obs = pd.DataFrame(index=pd.RangeIndex(n_cells_in))
-    obs["dataset"] = pd.Categorical([id] * n_cells_in)
+    obs = pd.DataFrame(index=pd.RangeIndex(x.shape[0]))
+    obs["dataset"] = pd.Categorical([id] * x.shape[0])
     if batch_key:
         obs["batch"] = _batch(raw.obs, batch_key, source)
     labels = _cell_types(raw.obs, celltype_key, account)

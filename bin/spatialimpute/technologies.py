@@ -7,6 +7,8 @@ no amplification) are Poisson; barcoded, amplified or sequenced ones are negativ
 The `paper` preset follows this map; the `default` preset takes negative binomial for all.
 """
 
+from collections.abc import Collection
+
 LIKELIHOOD_BY_TECHNOLOGY = {
     "osmFISH": "poisson",
     "smFISH": "poisson",
@@ -43,3 +45,15 @@ def canonical_technology(name: str) -> str | None:
     """
     key = name.casefold().replace(" ", "").replace("-", "").replace("_", "").removesuffix("+")
     return _CANONICAL.get(key)
+
+
+def other_instrument(technology: str, fitting: Collection[str]) -> str | None:
+    """A warning when the sheet's technology is not among those that fit the folder's vendor; None when it is.
+
+    >>> other_instrument("Xenium", ("Xenium",)), other_instrument("anything", ())
+    (None, None)
+    """
+    name = canonical_technology(technology)
+    if not fitting or name in (None, "other", *fitting):
+        return None
+    return f"technology is {name}, but the files are laid out as {' or '.join(fitting)} writes them; {name} is kept"

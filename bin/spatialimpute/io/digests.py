@@ -7,7 +7,7 @@ their contents as `sha256`. Other files' digests stand in a JSON or HDF5 file be
 import hashlib
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,8 +32,14 @@ def whole(path: str | Path) -> Iterator[Path]:
 
 def digest(path: str | Path, pattern: str = "*") -> str:
     """`sha256:` and the hex digest of a file's bytes; a folder's files (of a pattern) are taken in sorted order."""
-    path, sha = Path(path), hashlib.sha256()
-    for file in sorted(p for p in path.rglob(pattern) if p.is_file()) if path.is_dir() else [path]:
+    path = Path(path)
+    return digest_all(sorted(p for p in path.rglob(pattern) if p.is_file()) if path.is_dir() else [path])
+
+
+def digest_all(files: Iterable[Path]) -> str:
+    """The digest of several files' bytes, in the order given."""
+    sha = hashlib.sha256()
+    for file in files:
         _update(sha, file, file.stat().st_size)
     return f"sha256:{sha.hexdigest()}"
 

@@ -51,7 +51,7 @@ HDF5_SUFFIXES = (".h5ad", ".loom", ".h5", ".hdf5")
 
 EXPECTED_FORMATS = (
     "h5ad, loom, 10x .h5, a 10x matrix folder (matrix.mtx[.gz], features.tsv[.gz] or genes.tsv, "
-    "barcodes.tsv[.gz]), or CSV/TSV with cells in rows"
+    "barcodes.tsv[.gz]), CSV/TSV with cells in rows, or an instrument's folder"
 )
 
 
@@ -61,7 +61,7 @@ class Header:
 
     Attributes
     ----------
-    format : "h5ad", "loom", "10x h5", "10x mtx" or "table"
+    format : "h5ad", "loom", "10x h5", "10x mtx", "table" or a bundle's kind
     columns : names of the per-cell columns (all of a table's header)
     coordinates : whether the file itself holds coordinates
     """
@@ -150,7 +150,10 @@ def detect_format(path: str | Path) -> str:
     """
     path = Path(path)
     if path.is_dir():
-        return "10x mtx"
+        # A bundle's own headers are read with this module.
+        from spatialimpute.io.vendors import folder_format
+
+        return folder_format(path)
     if not path.exists():
         raise InputError(f"{path}: no such file; correct the path")
     if not path.is_file():
@@ -204,6 +207,10 @@ def read_header(path: str | Path) -> Header:
     if kind == "table":
         columns = table_header(path)
         return Header(kind, columns, coordinate_columns(columns) is not None)
+    if path.is_dir():
+        from spatialimpute.io.vendors import find_bundle
+
+        return find_bundle(path).header()
     with open_hdf5(path) as file:
         columns, arrays = _h5ad_columns(file, path) if kind == "h5ad" else _loom_columns(file)
     coordinates = match_names(arrays, COORDINATE_KEYS) is not None or coordinate_columns(columns) is not None

@@ -27,6 +27,7 @@ from spatialimpute.io.formats import (
 from spatialimpute.io.hdf5 import require_hdf5_memory
 from spatialimpute.io.mtx import read_10x_mtx
 from spatialimpute.io.tables import read_coordinates, read_table
+from spatialimpute.io.vendors import find_bundle
 
 BLOCK_BYTES = 64 << 20
 HDF5_KINDS = ("h5ad", "loom", "10x h5")
@@ -49,7 +50,7 @@ def read_raw(path: str | Path, coords: str | Path | None = None, keys: Iterable[
 
     Parameters
     ----------
-    path : the file, or the folder of a 10x matrix
+    path : the file, or the folder of a 10x matrix or of an instrument
     coords : CSV/TSV with a cell id column and x, y[, z]; overrides coordinates within the file
     keys : names of per-cell columns (batch, cell type) that a table holds among its genes
 
@@ -68,8 +69,10 @@ def read_raw(path: str | Path, coords: str | Path | None = None, keys: Iterable[
             warnings.simplefilter("ignore")
             if kind == "table":
                 data = read_table(path, keys)
-            else:
+            elif kind in _READERS:
                 data = _READERS[kind](path)
+            else:
+                data = find_bundle(path).read()
     except (SpatialImputeError, MemoryError):
         raise
     except Exception as error:  # whatever a library says of a file it cannot read, the file has to be mended
@@ -202,7 +205,10 @@ def numbered_cells(n: int) -> pd.Index:
 
 def read_10x(path: Path) -> ad.AnnData:
     """A 10x matrix, as HDF5 or as a folder."""
-    return read_10x_mtx(path) if path.is_dir() else _read_10x_h5(path)
+    if path.is_dir():
+        return read_10x_mtx(path)
+    require_hdf5_memory(path)
+    return _read_10x_h5(path)
 
 
 def _read_10x_h5(path: Path) -> ad.AnnData:

@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from spatialimpute.errors import InputError
 from spatialimpute.gene_lists import is_file, parse_gene_list
 from spatialimpute.io.formats import Header, base_name, coordinate_table_columns, find_sidecar, read_header
+from spatialimpute.io.vendors import find_bundle
 from spatialimpute.technologies import canonical_technology
 
 _SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars"}
@@ -180,7 +181,11 @@ class Sheet:
         if header is None:
             return []
         sidecar = find_sidecar(path)
-        if not header.coordinates and sidecar is None:
+        bundle = find_bundle(path.parent)
+        if not header.coordinates and sidecar is None and bundle is not None:
+            folder = str(Path(name).parent)
+            self._problem(row, "spatial", name, f"a part of a {bundle.kind}; name the folder: {folder}")
+        elif not header.coordinates and sidecar is None:
             self._problem(
                 row,
                 "spatial",

@@ -1,0 +1,255 @@
+"""Instruments' folders: the same counts and places in microns out of each, and half a folder says what it lacks."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import vendor_bundles as bundles
+from spatialimpute.errors import InputError
+from spatialimpute.io.formats import read_header
+from spatialimpute.io.readers import read_raw
+from spatialimpute.io.vendors import source_files
+from spatialimpute.qc import clean_counts
+from spatialimpute.technologies import other_instrument
+from vendor_bundles import COUNTS, GENES, XY
+
+XENIUM_BYTES = [cell.encode() for cell in bundles.XENIUM_CELLS]
+
+
+@pytest.mark.parametrize(
+    "write, kind, cells, unit",
+    [
+        (bundles.xenium, "Xenium folder", bundles.XENIUM_CELLS, "um"),
+        (lambda f: bundles.xenium(f, "cells.csv.gz"), "Xenium folder", bundles.XENIUM_CELLS, "um"),
+        (lambda f: bundles.xenium(f, ids=XENIUM_BYTES), "Xenium folder", bundles.XENIUM_CELLS, "um"),
+        (lambda f: bundles.xenium(f, ids=[1, 2, 3, 4, 5]), "Xenium folder", list("12345"), "um"),
+        (bundles.merscope, "MERSCOPE folder", bundles.MERSCOPE_CELLS, "um"),
+        (lambda f: bundles.merscope(f, key=""), "MERSCOPE folder", bundles.MERSCOPE_CELLS, "um"),
+        (bundles.visium, "Visium folder", bundles.BARCODES, "um"),
+        (lambda f: bundles.visium(f, "tissue_positions_list.csv", mtx=True), "Visium folder", bundles.BARCODES, "um"),
+        (lambda f: bundles.visium(f, "tissue_positions.parquet"), "Visium folder", bundles.BARCODES, "um"),
+        (lambda f: bundles.spatialdata(f, version=3), "SpatialData store", None, "unknown"),
+        (lambda f: bundles.spatialdata(f, version=2, name="cells"), "SpatialData store", None, "unknown"),
+        (lambda f: bundles.spatialdata(f, circles=True), "SpatialData store", None, "unknown"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:zarr v3 autosharding")
+def test_counts_cells_and_places(tmp_path, write, kind, cells, unit):
+    folder = write(tmp_path / "any name")
+    header = read_header(folder)
+    assert header.format == kind and header.coordinates
+    data = read_raw(folder)
+    np.testing.assert_array_equal(data[:, GENES].X.toarray(), COUNTS)
+    np.testing.assert_allclose(data.obsm["spatial"], XY, rtol=1e-9)
+    assert data.uns["coordinate_unit"] == unit
+    if cells is not None:
+        assert list(data.obs_names) == cells
+    assert set(header.columns) - set(data.obs) <= {"cell_id", "EntityID", "", "barcode"}
+
+
+@pytest.mark.parametrize("arguments", [{}, {"gz": False}, {"fov_after": True}])
+def test_cosmx(tmp_path, arguments):
+    folder = bundles.cosmx(tmp_path / "x", **arguments)
+    assert read_header(folder).format == "CosMx folder"
+    data = read_raw(folder)
+    assert list(data.obs_names) == ["1_1", "1_2", "1_3", "2_1", "2_10"]
+    np.testing.assert_array_equal(data[:, GENES].X.toarray(), COUNTS)
+    np.testing.assert_allclose(data.obsm["spatial"], XY * 10 * 0.120280945)
+    assert data.uns["coordinate_unit"] == "um"
+    background, scale = data.uns["read_steps"]
+    assert background["examples"] == ["1_0", "2_0"] and scale["axis"] == "coordinates"
+
+
+def test_starmap_plus(tmp_path):
+    folder = bundles.starmap_plus(tmp_path / "x")
+    assert read_header(folder).coordinates
+    data = read_raw(folder)
+    np.testing.assert_array_equal(data.X.toarray(), COUNTS)
+    np.testing.assert_array_equal(data.obsm["spatial"], np.column_stack([XY, np.full(5, 0.5)]))
+    assert list(data.obs["Main_molecular_cell_type"]) == ["GABA"] * 5
+    assert data.uns["coordinate_unit"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    "write, rate",
+    [(bundles.xenium, 3 / 35), (bundles.merscope, 3 / 35), (bundles.cosmx, 3 / 35), (bundles.visium, None)],
+)
+def test_controls_are_no_genes(tmp_path, write, rate):
+    raw = read_raw(write(tmp_path / "x"))
+    counts, summary = clean_counts(raw, id="s", role="spatial", technology="other", source="x")
+    assert list(counts.genes) == GENES
+    assert summary["control_probe_rate"] == (rate if rate is None else pytest.approx(rate))
+    assert summary["coordinate_unit"] == "um" and summary["warnings"] == []
+
+
+def test_spots_outside_of_the_tissue_are_accounted_for(tmp_path):
+    raw = read_raw(bundles.visium(tmp_path / "x", outside=2))
+    counts, summary = clean_counts(raw, id="s", role="spatial", technology="Visium", source="x")
+    assert list(counts.cells) == bundles.BARCODES[:3]
+    assert (summary["n_cells_in"], summary["n_cells"]) == (5, 3)
+    dropped = next(step for step in summary["steps"] if step["step"] == "outside of the tissue")
+    assert dropped["n"] == 2 and dropped["examples"] == bundles.BARCODES[3:]
+
+
+def test_cells_that_one_side_lacks(tmp_path):
+    folder = bundles.merscope(tmp_path / "x")
+    cells = pd.read_csv(folder / "cell_metadata.csv", dtype=str)
+    cells.iloc[1:].to_csv(folder / "cell_metadata.csv", index=False)
+    data = read_raw(folder)
+    assert list(data.obs_names) == bundles.MERSCOPE_CELLS[:4]
+    np.testing.assert_allclose(data.obsm["spatial"], XY[:4])
+    assert data.uns["read_steps"][0]["examples"] == ["12"]
+
+    cells["EntityID"] = cells["EntityID"].replace("12", "13")
+    cells.to_csv(folder / "cell_metadata.csv", index=False)
+    message = "1 of 5 cells with counts have no row here .first: '12'., and 1 of 5 rows have no counts .first: '13'."
+    with pytest.raises(InputError, match=message):
+        read_raw(folder)
+
+    counts = pd.read_csv(folder / "cell_by_gene.csv", dtype=str)
+    counts.iloc[:4].to_csv(folder / "cell_by_gene.csv", index=False)
+    assert "1 of 5 cells of cell_metadata.csv have no counts" in read_raw(folder).uns["read_warnings"][0]
+
+
+@pytest.mark.parametrize(
+    "write, missing, message",
+    [
+        (bundles.xenium, "cells.parquet", r"needs cells.parquet or cells.csv.gz or cells.csv, which is missing; found"),
+        (bundles.xenium, "cell_feature_matrix.h5", "needs cell_feature_matrix.h5 .*found cells.parquet, experiment"),
+        (bundles.merscope, "cell_metadata.csv", "MERSCOPE folder needs cell_metadata.csv .*found cell_by_gene.csv"),
+        (bundles.merscope, "cell_by_gene.csv", "MERSCOPE folder needs cell_by_gene.csv"),
+        (bundles.cosmx, "Brain_S1_metadata_file.csv.gz", r"needs \*metadata_file.csv .*Brain_S1_exprMat_file.csv.gz"),
+        (bundles.cosmx, "Brain_S1_exprMat_file.csv.gz", r"needs \*exprMat_file.csv"),
+        (bundles.visium, "spatial/tissue_positions.csv", "needs spatial/tissue_positions.parquet or .*name filtered"),
+        (bundles.visium, "filtered_feature_bc_matrix.h5", "Visium folder needs .*filtered_feature_bc_matrix.h5"),
+        (bundles.starmap_plus, "well05_spatial.csv", r"STARmap PLUS folder needs \*spatial.csv"),
+    ],
+)
+def test_half_a_folder(tmp_path, write, missing, message):
+    folder = write(tmp_path / "x")
+    (folder / missing).unlink()
+    for read in (read_header, read_raw):
+        with pytest.raises(InputError, match=message):
+            read(folder)
+
+
+def test_two_runs_in_one_folder(tmp_path):
+    folder = bundles.cosmx(tmp_path / "x")
+    (folder / "._Brain_S1_exprMat_file.csv.gz").write_text("a Mac's own")
+    assert read_header(folder).coordinates
+    (folder / "Brain_S2_exprMat_file.csv.gz").write_text("")
+    with pytest.raises(InputError, match="expected one .*found Brain_S1_exprMat_file.csv.gz, Brain_S2"):
+        read_header(folder)
+
+
+def test_visium_hd_needs_a_bin_size(tmp_path):
+    bin_ = bundles.visium(tmp_path / "x" / "binned_outputs" / "square_008um", "tissue_positions.parquet")
+    with pytest.raises(InputError, match="several bin sizes; name the folder of one, .*square_008um"):
+        read_header(tmp_path / "x")
+    assert read_raw(bin_).uns["technologies"] == ("Visium HD",)
+
+
+def test_visium_without_a_scale_stays_in_pixels(tmp_path):
+    folder = bundles.visium(tmp_path / "x")
+    (folder / "spatial" / "scalefactors_json.json").unlink()
+    data = read_raw(folder)
+    assert data.uns["coordinate_unit"] == "px" and "stay in pixels" in data.uns["read_warnings"][0]
+    np.testing.assert_allclose(data.obsm["spatial"], XY / bundles.PIXEL_UM)
+
+
+@pytest.mark.parametrize(
+    "write, name, content, message",
+    [
+        (bundles.xenium, "cells.parquet", b"no parquet", "damaged or no parquet file"),
+        (bundles.xenium, "cell_feature_matrix.h5", b"\x89HDF\r\n\x1a\nhalf", "damaged or truncated HDF5"),
+        (bundles.merscope, "cell_metadata.csv", b"EntityID,fov\n12,1\n", "no column center_x, center_y, which a MERSC"),
+        (bundles.merscope, "cell_metadata.csv", b"", "expected a header line"),
+        (bundles.visium, "spatial/scalefactors_json.json", b"{", "cannot be read as JSON"),
+        (bundles.visium, "spatial/scalefactors_json.json", b'{"spot_diameter_fullres": 0}', "expected a positive num"),
+        (bundles.visium, "spatial/tissue_positions.csv", b"barcode,x,y\na,1,2\n", "no column in_tissue"),
+    ],
+)
+def test_damage_that_the_header_shows(tmp_path, write, name, content, message):
+    folder = write(tmp_path / "x")
+    (folder / name).write_bytes(content)
+    for read in (read_header, read_raw):
+        with pytest.raises(InputError, match=message):
+            read(folder)
+
+
+@pytest.mark.parametrize(
+    "write, name, content, message",
+    [
+        (bundles.merscope, "cell_metadata.csv", "id,center_x,center_y\n12,1,2\n12,1,2\n", "cell '12' has several rows"),
+        (bundles.merscope, "cell_metadata.csv", "id,center_x,center_y\n", "no cells"),
+        (bundles.merscope, "cell_metadata.csv", "id,center_x,center_y\n12,1,2\n7,here,3\n", "row 3, column 'center_x'"),
+        (bundles.merscope, "cell_by_gene.csv", "cell,Gad1\n12,1\n7,many\n8,2\n", "row 3, column 'Gad1': found 'many'"),
+        (
+            lambda folder: bundles.cosmx(folder, gz=False),
+            "Brain_S1_metadata_file.csv",
+            "fov,cell_ID,CenterX_global_px,CenterY_global_px\n1,one,2,3\n",
+            "row 2, column 'cell_ID': found 'one', expected a whole number",
+        ),
+    ],
+)
+def test_damage_that_reading_shows(tmp_path, write, name, content, message):
+    folder = write(tmp_path / "x")
+    (folder / name).write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_raw(folder)
+
+
+@pytest.mark.filterwarnings("ignore:zarr v3 autosharding")
+def test_stores_that_cannot_be_read(tmp_path):
+    folder = bundles.spatialdata(tmp_path / "x.zarr", version=2)
+    array = folder / "tables" / "table" / "obs" / "kind" / ".zarray"
+    about = json.loads(array.read_text())
+    array.write_text(json.dumps({**about, "filters": [{"id": "pickle"}]}))
+    with pytest.raises(InputError, match="stored as pickle, which may run any code"):
+        read_raw(folder)
+    array.write_text(json.dumps({**about, "shape": [10**12]}))
+    with pytest.raises(InputError, match="claims shape .1000000000000., but holds"):
+        read_raw(folder)
+    array.write_text(json.dumps(about))
+    assert read_raw(folder).n_obs == 5
+    about = folder / "tables" / "table" / ".zattrs"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "region": ".."}))
+    with pytest.raises(InputError, match="no name of an element"):
+        source_files(folder)
+
+
+@pytest.mark.filterwarnings("ignore:zarr v3 autosharding")
+def test_stores_without_places(tmp_path):
+    folder = bundles.spatialdata(tmp_path / "x.zarr", circles=True)
+    shapes = folder / "shapes" / "cells" / "shapes.parquet"
+    table = pd.read_parquet(shapes)
+    table.iloc[1:].to_parquet(shapes)
+    with pytest.raises(InputError, match="no shape for cell 'cell-4' .1 of 5"):
+        read_raw(folder)
+    table.assign(geometry=[b"\x01\x03\x00\x00\x00" + 20 * b"\x00"] * 5).to_parquet(shapes)
+    with pytest.raises(InputError, match="the shapes are not circles or points; store their centroids"):
+        read_raw(folder)
+    shapes.unlink()
+    assert not read_header(folder).coordinates
+    with pytest.raises(InputError, match="no coordinates: neither obsm"):
+        read_raw(folder)
+
+
+def test_a_folder_of_no_known_kind(tmp_path):
+    with pytest.raises(InputError, match="a folder of no known kind; expected a 10x matrix .*Xenium.*found an empty"):
+        read_header(tmp_path)
+
+
+def test_only_what_is_read_enters_the_digest(tmp_path):
+    folder = bundles.xenium(tmp_path / "x")
+    assert [path.name for path in source_files(folder)] == ["cell_feature_matrix.h5", "cells.parquet"]
+    assert source_files(folder / "cells.parquet") == [folder / "cells.parquet"]
+
+
+def test_another_vendors_folder_gives_one_warning(tmp_path):
+    raw = read_raw(bundles.xenium(tmp_path / "x"))
+    _, summary = clean_counts(raw, id="s", role="spatial", technology="CosMx", source="x")
+    assert summary["warnings"] == [other_instrument("CosMx", ("Xenium",))]
+    assert summary["technology"] == "CosMx" and "CosMx is kept" in summary["warnings"][0]
+    assert other_instrument("MERFISH", ("MERSCOPE", "MERFISH")) is None and other_instrument("other", ("Xe",)) is None
