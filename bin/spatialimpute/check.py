@@ -10,7 +10,8 @@ from spatialimpute.io.gene_spellings import gene_spellings
 
 #: Unknown genes that a message names.
 N_NAMED = 5
-#: One of these is in /dev of a machine with a GPU (NVIDIA, AMD, Windows' Linux).
+DEVICES = Path("/dev")
+#: One of these is there on a machine with a GPU (NVIDIA, AMD, Windows' Linux).
 GPU_DEVICES = ("nvidiactl", "nvidia0", "kfd", "dxg")
 
 
@@ -122,7 +123,7 @@ def check_accelerator(params: dict) -> list[str]:
     """A GPU asked for that this machine, which is to run every step itself, has not."""
     if params.get("accelerator") != "gpu" or params.get("gpu_cluster_options"):
         return []
-    if any((Path("/dev") / name).exists() for name in GPU_DEVICES):
+    if any((DEVICES / name).exists() for name in GPU_DEVICES):
         return []
     return [
         "parameter 'accelerator': found 'gpu', but this machine has none that its system shows (/dev/nvidia*); "

@@ -176,7 +176,7 @@ def detect_format(path: str | Path) -> str:
 
 def _hdf5_format(path: Path) -> str:
     with open_hdf5(path) as file:
-        keys = set(file)
+        keys = {str(key) for key in file}  # a name that is no UTF-8 comes as bytes
         if {"obs", "var"} <= keys:
             return "h5ad"
         if {"row_attrs", "col_attrs", "matrix"} <= keys:
@@ -251,10 +251,10 @@ def table_header(path: str | Path) -> list[str]:
     path, separator = Path(path), table_separator(path)
     try:
         with open_text(path) as handle:
-            line = handle.readline(1 << 26)
-    except (UnicodeDecodeError, OSError, EOFError) as error:
+            line = handle.readline()
+        columns = [field.strip() for field in next(csv.reader([line], delimiter=separator), [])]
+    except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a text table in UTF-8 ({error}); export it again as CSV or TSV") from None
-    columns = [field.strip() for field in next(csv.reader([line], delimiter=separator), [])]
     if len(columns) < 2:
         other = {",": "commas", "\t": "tabs", ";": "semicolons"}
         wrong = max((s for s in other if s != separator), key=line.count)

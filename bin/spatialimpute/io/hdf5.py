@@ -71,7 +71,7 @@ def _datasets(file, path: Path) -> dict:
     """All datasets by name; raises InputError at a link that leaves the file."""
     import h5py
 
-    found = {}
+    found, outward = {}, []
 
     def visit(name: bytes, link) -> None:
         shown = name.decode("utf-8", "replace")
@@ -80,11 +80,13 @@ def _datasets(file, path: Path) -> dict:
             if isinstance(item, h5py.Dataset):
                 found[shown] = item
         elif link.type != h5py.h5l.TYPE_SOFT:
-            raise InputError(
-                f"{path}: {shown!r} is a link to another file, which is not followed; export the file with its content"
-            )
+            outward.append(shown)
 
     file.id.links.visit(visit, info=True)
+    if outward:
+        raise InputError(
+            f"{path}: {outward[0]!r} is a link to another file, which is not followed; export the file with its content"
+        )
     return found
 
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-_GROUPS = Path("/proc/self/cgroup")
+GROUPS, GROUP_ROOT = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 _LIMITS = (("memory.max", ""), ("memory.limit_in_bytes", "memory"))
 
 
@@ -30,12 +30,12 @@ def _physical() -> int | None:
 def _group_limits() -> list[int]:
     """Limits of this process's control group and of those around it (versions 1 and 2)."""
     found = []
-    lines = _GROUPS.read_text().splitlines() if _GROUPS.exists() else []
+    lines = GROUPS.read_text().splitlines() if GROUPS.exists() else []
     for line in lines:
         _, controllers, place = line.split(":", 2)
         for name, controller in _LIMITS:
             if controller in controllers.split(","):
-                group = Path("/sys/fs/cgroup") / controller / place.lstrip("/")
+                group = GROUP_ROOT / controller / place.lstrip("/")
                 for folder in (group, *group.parents):
                     found += _limit(folder / name)
     return found

@@ -17,6 +17,7 @@ from spatialimpute.io.formats import Header, base_name, coordinate_table_columns
 from spatialimpute.io.vendors import find_bundle
 from spatialimpute.technologies import canonical_technology
 
+MAX_BYTES = 4 << 20
 _SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars"}
 
 
@@ -46,6 +47,7 @@ class Sheet:
         self.base_dir = Path(base_dir)
         item = json.loads(Path(schema_path).read_text())["items"]
         self.properties, self.required = item["properties"], item["required"]
+        self._validators = {name: Draft202012Validator(spec) for name, spec in self.properties.items()}
         self._found: list[tuple[int, str]] = []
         self._headers: dict[Path, Header | None] = {}
         self._references: dict[Path, tuple[str, str]] = {}
@@ -70,6 +72,11 @@ class Sheet:
             Missing, not UTF-8 text, another separator, or without its columns.
         """
         try:
+            if path.stat().st_size > MAX_BYTES:
+                raise InputError(
+                    f"samplesheet {path.name}: {path.stat().st_size >> 20} MB, too large for a samplesheet; "
+                    "give the table that names the files"
+                )
             text = path.read_text(encoding="utf-8-sig")
         except OSError as error:
             raise InputError(f"samplesheet {path}: cannot be read ({error.strerror}); correct the path") from None
@@ -152,9 +159,9 @@ class Sheet:
                 bad.add(name)
                 self._problem(row, name, "", f"expected a value: {self.properties[name]['description'].lower()}")
         for name, value in cells.items():
-            spec = self.properties.get(name, {})
-            if next(Draft202012Validator(spec).iter_errors(value), None) is None:
+            if name not in self.properties or self._validators[name].is_valid(value):
                 continue
+            spec = self.properties[name]
             bad.add(name)
             self._problem(row, name, value, spec["errorMessage"] + _nearest(value, spec.get("enum", ())))
         spatial = self._check_spatial(row) if "spatial" in cells and "spatial" not in bad else []

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import zlib
 from pathlib import Path
 
 from spatialimpute.errors import InputError
@@ -33,7 +34,10 @@ class _Bounded(io.RawIOBase):
         return True
 
     def readinto(self, buffer) -> int:
-        n = self._file.readinto(buffer)
+        try:
+            n = self._file.readinto(buffer)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{self._path}: cannot be unpacked or read ({error}); copy it again") from None
         self._n_read += n
         end = bytes(buffer[:n]).rfind(b"\n")
         self._line = self._line + n if end < 0 else n - end - 1

@@ -1,0 +1,332 @@
+"""Files that cannot be read: missing parts, another type behind the name, damage, traps."""
+
+import os
+
+import h5py
+import numpy as np
+import scipy.sparse as sp
+from corpus import case, spatial
+from good_files import CELLS, COUNTS, data, edit, table, write_10x_h5, write_gz, write_loom, write_mtx
+
+
+def written(name: str, content: bytes, *says: str, command: str = "check_inputs", label: str = "") -> None:
+    """A case of a file's bytes."""
+
+    @spatial(f"file: {label or name}", name, *says, command=command)
+    def write(folder):
+        (folder / name).write_bytes(content)
+        return name
+
+
+written("x.h5ad", b"", "the file is empty; copy it again", label="empty")
+written("x.h5ad", b"hello\n", "not an HDF5 file, though its name says so", label="text named h5ad")
+written("x.h5ad", b"\x80\x04\x95\x10\x00", "not an HDF5 file", "export or copy it again", label="pickle named h5ad")
+written("x.rds", b"RDX3\n", "unknown format; expected h5ad, loom, 10x", label="R object")
+written("x.csv", b"\x89PNG\r\n\x1a\n\0\0", "not a text table in UTF-8", "export it again", label="picture named csv")
+written(
+    "x.csv.gz", b"id,x,y,A\n", "cannot be unpacked or read (Not a gzipped file", "copy it again", label="csv named gz"
+)
+written("x.csv", b"id;x;y;A\na;1;2;3\n", "separated by semicolons, expected commas", label="csv with semicolons")
+written("x.tsv", b"id,x,y,A\na,1,2,3\n", "separated by commas, expected tabs", label="tsv with commas")
+written("x.csv", b"nothing\n", "expected a header line with gene names", label="csv of one column")
+written("x.csv", b"id,x,y,A\n", "no cells: the table has a header and no rows", command="qc", label="csv without rows")
+written("x.csv", b"gene,a,b\nA,1,2\n", "transpose the table", command="qc", label="csv with genes in rows")
+written("x.csv", b"id,x,y,A\na,1,2,3\nb,1,2,3,4\n", "another number of columns", command="qc", label="ragged csv")
+written("x.csv", b"id,x,y,A\na,1,2,3\nb,1,2,\xff\n", "utf-8", command="qc", label="csv that turns binary")
+written("x.csv", b"id,A,B\na,1,2\n", "holds no coordinates", "x.coords.csv beside it", label="csv without coordinates")
+
+
+@spatial("file: csv with text among counts", "row 4, column 'Gene1': found 'many', expected a count", command="qc")
+def text_among_counts(folder):
+    frame = table().astype({"Gene1": object})
+    frame.iloc[2, 1] = "many"
+    frame.to_csv(folder / "x.csv")
+    return "x.csv"
+
+
+@spatial("file: csv with empty cells", "gene 'Gene1', cell 'cell2' holds nan, not a number", command="qc")
+def empty_cells(folder):
+    frame = table().astype({"Gene1": object})
+    frame.iloc[2, 1] = None
+    frame.to_csv(folder / "x.csv")
+    return "x.csv"
+
+
+@spatial("file: gz cut short", "x.csv.gz", "Compressed file ended", "copy it again", command="qc")
+def cut_gz(folder):
+    write_gz(folder / "x.csv.gz", table().to_csv().encode() * 50)
+    whole = (folder / "x.csv.gz").read_bytes()
+    (folder / "x.csv.gz").write_bytes(whole[: len(whole) // 2])
+    return "x.csv.gz"
+
+
+@spatial("file: gz that unpacks to one endless line", "a line of more than 64 MB", command="check_inputs")
+def endless_line(folder):
+    write_gz(folder / "x.csv.gz", *[b"0" * (1 << 20)] * 70)
+    return "x.csv.gz"
+
+
+@spatial("file: header of a million odd columns", "x.csv", "export", command="check_inputs")
+def endless_field(folder):
+    (folder / "x.csv").write_bytes(b"id," + b"A" * 200_000 + b",x,y\na,1,2,3\n")
+    return "x.csv"
+
+
+@spatial("file: folder without a matrix", "a folder of no known kind", "found an empty folder", command="check_inputs")
+def folder_without_matrix(folder):
+    (folder / "run").mkdir()
+    return "run"
+
+
+@spatial("file: pipe", "neither a file nor a folder; give a file", command="check_inputs")
+def pipe(folder):
+    os.mkfifo(folder / "x.csv")
+    return "x.csv"
+
+
+@spatial("file: link to itself", "no such file; correct the path", command="check_inputs")
+def link_to_itself(folder):
+    (folder / "x.csv").symlink_to("x.csv")
+    return "x.csv"
+
+
+# ----------------------------------------------------------------------------- 10x matrix folders
+
+
+def mtx(name: str, *says: str, command: str = "qc"):
+    """Register a function that spoils a 10x matrix folder."""
+
+    def register(spoil):
+        def write(folder):
+            write_mtx(folder / "run")
+            spoil(folder / "run")
+            return "run"
+
+        spatial(f"mtx: {name}", *says, command=command)(write)
+        return spoil
+
+    return register
+
+
+@mtx("without barcodes", "barcodes.tsv[.gz] is missing beside matrix.mtx", command="check_inputs")
+def without_barcodes(run):
+    (run / "barcodes.tsv").unlink()
+
+
+@mtx("indices shifted by one", "cannot be read as 10x mtx", "export or copy the file again")
+def shifted(run):
+    lines = (run / "matrix.mtx").read_text().splitlines()
+    at = next(i for i, line in enumerate(lines) if not line.startswith("%"))
+    entries = [" ".join([*(str(int(n) - 1) for n in line.split()[:2]), line.split()[2]]) for line in lines[at + 1 :]]
+    (run / "matrix.mtx").write_text("\n".join([*lines[: at + 1], *entries]) + "\n")
+
+
+@mtx("transposed", "12 rows and 11 columns, but features.tsv names 11 genes", "transpose it")
+def transposed(run):
+    import scipy.io
+
+    scipy.io.mmwrite(run / "matrix.mtx", sp.coo_matrix(COUNTS.astype(int)))
+
+
+@mtx("one barcode too few", "names 11 genes and barcodes.tsv 11 cells", "export the three files again")
+def too_few(run):
+    (run / "barcodes.tsv").write_text("\n".join(CELLS[:-1]))
+
+
+@mtx("cut short", "its header claims 130 entries", "it was cut short: copy it again")
+def cut_mtx(run):
+    lines = (run / "matrix.mtx").read_text().splitlines()
+    (run / "matrix.mtx").write_text("\n".join(lines[:-20]) + "\n")
+
+
+@mtx("claims 10^12 entries", "its header claims 1,000,000,000,000 entries", "copy it again")
+def claims_entries(run):
+    head = "%%MatrixMarket matrix coordinate integer general\n11 12 1000000000000\n"
+    (run / "matrix.mtx").write_text(head + "1 1 1\n")
+
+
+@mtx("packed, claims a billion entries", "its header claims 1,000,000,000 entries", "copy it again")
+def packed_claim(run):
+    (run / "matrix.mtx").unlink()
+    head = b"%%MatrixMarket matrix coordinate integer general\n11 12 1000000000\n"
+    write_gz(run / "matrix.mtx.gz", head, *[b"1 1 1\n" * 100_000] * 20)
+
+
+@mtx("claims 10^12 cells", "11 rows and 1,000,000,000,000 columns, but features.tsv names 11 genes")
+def claims_cells(run):
+    (run / "matrix.mtx").write_text("%%MatrixMarket matrix coordinate integer general\n11 1000000000000 1\n1 1 1\n")
+
+
+@mtx("dense", "a matrix of kind 'array real'", "export raw counts")
+def dense(run):
+    (run / "matrix.mtx").write_text("%%MatrixMarket matrix array real general\n11 12\n")
+
+
+@mtx("no matrix at all", "expected '%%MatrixMarket matrix'; export it again")
+def no_matrix(run):
+    (run / "matrix.mtx").write_text("hello\n")
+
+
+# ----------------------------------------------------------------------------------------- HDF5
+
+
+def h5ad(name: str, *says: str, command: str = "qc", write=None):
+    """Register a function that spoils the HDF5 file x.h5ad (or what `write` writes)."""
+
+    def register(spoil):
+        def make(folder):
+            (write or (lambda path: data().write_h5ad(path)))(folder / "x.h5ad")
+            edit(folder / "x.h5ad", spoil)
+            return "x.h5ad"
+
+        spatial(f"hdf5: {name}", "x.h5ad", *says, command=command)(make)
+        return spoil
+
+    return register
+
+
+def sparse(path):
+    data(sp.csr_matrix(COUNTS)).write_h5ad(path)
+
+
+def replace(file, name: str, value) -> None:
+    attrs = dict(file[name].attrs)
+    del file[name]
+    file[name] = value
+    file[name].attrs.update(attrs)
+
+
+@spatial("hdf5: cut short", "damaged or truncated HDF5 file", "copy it again", command="check_inputs")
+def cut_h5(folder):
+    data().write_h5ad(folder / "x.h5ad")
+    whole = (folder / "x.h5ad").read_bytes()
+    (folder / "x.h5ad").write_bytes(whole[: len(whole) // 2])
+    return "x.h5ad"
+
+
+@spatial("hdf5: flipped bits in a packed block", "cannot be read as h5ad", "export or copy the file again")
+def flipped(folder):
+    data(np.tile(COUNTS, (1, 1))).write_h5ad(folder / "x.h5ad", compression="gzip")
+    with h5py.File(folder / "x.h5ad") as file:
+        start = file["X"].id.get_chunk_info(0).byte_offset
+    content = bytearray((folder / "x.h5ad").read_bytes())
+    content[start + 20 : start + 40] = bytes(20)
+    (folder / "x.h5ad").write_bytes(content)
+    return "x.h5ad"
+
+
+@spatial("hdf5: of another kind", "neither h5ad, loom nor 10x (it holds image)", command="check_inputs")
+def other_kind(folder):
+    with h5py.File(folder / "x.h5", "w") as file:
+        file["image"] = np.zeros(3)
+    return "x.h5"
+
+
+@spatial("loom: without coordinates", "holds no coordinates", "x.coords.csv beside it", command="check_inputs")
+def loom_without_places(folder):
+    write_loom(folder / "x.loom", places=False)
+    return "x.loom"
+
+
+@spatial("loom: without gene names", "no row attribute names the genes (found none)", "row attribute Gene")
+def loom_without_genes(folder):
+    write_loom(folder / "x.loom")
+    edit(folder / "x.loom", lambda file: file.__delitem__("row_attrs/Gene"))
+    return "x.loom"
+
+
+@h5ad("without a matrix", "holds no matrix; expected raw counts in X", command="check_inputs")
+def without_matrix(file):
+    del file["X"]
+
+
+@h5ad("cells of another number than the matrix has rows", "12", "export or copy the file again")
+def other_length(file):
+    replace(file, "X", COUNTS[:-1])
+
+
+@h5ad("link to another file", "'X' is a link to another file, which is not followed", command="check_inputs")
+def external_link(file):
+    del file["X"]
+    file["X"] = h5py.ExternalLink("spatial.h5ad", "/X")
+
+
+@h5ad("values in another file", "the values of 'X' are in another file, which is not followed", command="check_inputs")
+def external_storage(file):
+    del file["X"]
+    file.create_dataset("X", (2, 8), "u1", external=[("/etc/passwd", 0, 16)])
+
+
+@h5ad("virtual values", "the values of 'X' are in another file, which is not followed", command="check_inputs")
+def virtual(file):
+    del file["X"]
+    layout = h5py.VirtualLayout((12, 11), "f4")
+    layout[:] = h5py.VirtualSource("spatial.h5ad", "X", (12, 11))
+    file.create_virtual_dataset("X", layout)
+
+
+@h5ad("matrix that links to itself", "export", command="qc")
+def soft_loop(file):
+    del file["X"]
+    file["X"] = h5py.SoftLink("/X")
+
+
+@h5ad("claims 10^12 cells", "'X' claims 1,000,000,000,000 x 11 values", "export it again", command="check_inputs")
+def claims_dense(file):
+    del file["X"]
+    file.create_dataset("X", (10**12, 11), "f4", chunks=(1000, 11), compression="gzip")
+
+
+@h5ad("claims 10^12 coordinates", "'obsm/spatial' claims 1,000,000,000,000 x 2 values", command="check_inputs")
+def claims_places(file):
+    del file["obsm/spatial"]
+    file.create_dataset("obsm/spatial", (10**12, 2), "f8", chunks=(1000, 2))
+
+
+@h5ad("sparse, claims 10^12 cells", "shape (1000000000000, 11)", "there are 12 cells", write=sparse)
+def claims_sparse(file):
+    file["X"].attrs["shape"] = [10**12, 11]
+    file["X"].attrs["encoding-type"] = "csc_matrix"
+
+
+@h5ad("sparse, index outside the matrix", "cannot be read as h5ad", "export or copy the file again", write=sparse)
+def index_outside(file):
+    file["X/indices"][3] = 10**6
+
+
+@h5ad("sparse, negative index", "cannot be read as h5ad", "export or copy the file again", write=sparse)
+def index_negative(file):
+    file["X/indices"][3] = -5
+
+
+@h5ad("sparse, row pointers that go back", "cannot be read as h5ad", "export or copy the file again", write=sparse)
+def pointers_back(file):
+    file["X/indptr"][3] = 10**6
+
+
+@h5ad("10x with a shape of 10^12 cells", "cannot be read as 10x h5", "export or copy", write=write_10x_h5)
+def claims_10x(file):
+    file["matrix/shape"][...] = [11, 10**12]
+
+
+@case("file: second file of other cells", "no coordinates for cell 'cell0' (12 of 12 cells", "same id", command="qc")
+def other_cells(folder):
+    (folder / "x.coords.csv").write_text("cell_id,x,y\na,1,2\nb,3,4\n")
+    table().drop(columns=["x", "y"]).to_csv(folder / "x.csv")
+    return ["--input", "x.csv"]
+
+
+@case("file: second file with repeated cells", "cell 'cell0' has several rows; keep one", command="qc")
+def repeated_cells(folder):
+    (folder / "x.coords.csv").write_text("cell_id,x,y\ncell0,1,2\ncell0,3,4\n")
+    table().drop(columns=["x", "y"]).to_csv(folder / "x.csv")
+    return ["--input", "x.csv"]
+
+
+@spatial(
+    "file: second file without coordinates", "whose second file is wrong", "name them x and y", command="check_inputs"
+)
+def no_places(folder):
+    (folder / "x.coords.csv").write_text("cell_id,left\na,1\n")
+    table().drop(columns=["x", "y"]).to_csv(folder / "x.csv")
+    return "x.csv"
