@@ -15,8 +15,9 @@ workflow {
         }
         lock = lockFolder(parameters.outdir)
         SPATIALIMPUTE(parameters, stepOptions(parameters))
+        run = workflow
         workflow.onComplete {
-            closing(parameters.outdir)
+            closing(parameters.outdir, run.errorMessage)
             lock?.release()
         }
     }

@@ -126,8 +126,8 @@ def launchTime() {
     return new Date(java.lang.management.ManagementFactory.runtimeMXBean.startTime).format('yyyyMMdd-HHmmss')
 }
 
-// The last lines of a run: where the results are, and of each task that failed, its own words.
-def closing(outdir) {
+// The last lines of a run: where the results are, of each task that failed its own words, and whether the disk is full.
+def closing(outdir, problem) {
     def tasks = tracedTasks(file("${outdir}/pipeline_info/trace-${launchTime()}.tsv"))
     def failed = tasks.values().findAll { task -> task.status == 'FAILED' }
     def report = file("${outdir}/multiqc/multiqc_report.html")
@@ -143,6 +143,11 @@ def closing(outdir) {
         }
     failed.each { task ->
         lines << "FAILED ${task.process.tokenize(':').last()} (${task.tag}): ${complaint(file(task.workdir))}"
+    }
+    if ("${problem}" =~ /No space left|quota exceeded/) {
+        def free = java.nio.file.Files.getFileStore(file(outdir)).usableSpace / 1e6
+        def where = "in ${outdir}: ${free.round(1)} MB are free without the file that did not fit"
+        lines << "ERROR: no space left, or a quota used up, ${where}. Free some space and run again with -resume."
     }
     println(lines.join('\n'))
 }

@@ -83,7 +83,7 @@ def disk_full_message(error: BaseException) -> str:
     folder = Path(named).absolute().parent if named else Path.cwd()
     usage = shutil.disk_usage(folder)
     return (
-        f"no space left, or a quota used up, in {folder}: {usage.free / 1e6:,.0f} of {usage.total / 1e6:,.0f} MB are "
+        f"no space left, or a quota used up, in {folder}: {usage.free / 1e6:,.1f} of {usage.total / 1e6:,.1f} MB are "
         "free without the file that did not fit. Free some space and run again with -resume."
     )
 
