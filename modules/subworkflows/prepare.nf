@@ -5,18 +5,19 @@ include { existingFiles              } from '../functions.nf'
 // Clean counts of each dataset, each file read once, and the genes of each sample.
 workflow PREPARE {
     take:
-    samples        // map per row of the sheet, as CHECK_INPUTS wrote it
+    rows           // map per row of the sheet, as CHECK_INPUTS wrote it
     shared_files   // [gene_aliases: path or [], gene_folds: path or [], genes: the parameter]
     options        // step -> its options
     package_digest
 
     main:
-    spatial = samples.map { row ->
+    samples = rows.map { row -> row.sample }
+    spatial = rows.map { row ->
         [[id: row.sample, role: 'spatial', technology: row.technology,
             batch_key: row.spatial_batch_key, celltype_key: row.celltype_key, source: row.spatial[0]], row.spatial]
     }
     // One element per sample and reference; the place keeps the sheet's order of references.
-    references = samples.flatMap { row ->
+    references = rows.flatMap { row ->
         row.reference.withIndex().collect { reference, place ->
             def meta = [id: reference.id, role: 'reference', batch_key: reference.batch_key,
                 celltype_key: reference.celltype_key, source: reference.files[0]]
@@ -46,7 +47,7 @@ workflow PREPARE {
         .map { meta, counts, qc -> [meta.id, counts, qc] }
         .join(clean_references)
 
-    requested = samples.map { row -> [row.sample, [shared_files.genes, row.genes].findAll { text -> text }] }
+    requested = rows.map { row -> [row.sample, [shared_files.genes, row.genes].findAll { text -> text }] }
     selection = datasets
         .join(requested)
         .multiMap { sample, spatial_counts, _qc, reference_counts, _reference_qc, genes ->
@@ -66,6 +67,7 @@ workflow PREPARE {
     qc = results.qc
 
     emit:
-    counts // [sample, spatial, [references], panel]
-    qc     // [sample, [qc.json of each]]
+    samples // names
+    counts  // [sample, spatial, [references], panel]
+    qc      // [sample, [qc.json of each]]
 }

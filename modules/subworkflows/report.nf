@@ -4,6 +4,7 @@ include { MULTIQC } from '../local/multiqc/main.nf'
 // Figures per sample, and one report over all samples.
 workflow REPORT_RESULTS {
     take:
+    samples        // every sample's name
     results        // [sample, spatial, [references], panel, [qc], [models], imputed, latent, genes,
                    //  evaluation, scores, prediction]
     parameters     // name -> value
@@ -11,6 +12,13 @@ workflow REPORT_RESULTS {
 
     main:
     REPORT(results, package_digest)
+    without_results = samples
+        .map { sample -> [sample, true] }
+        .join(REPORT.out.figures.map { sample, _figures -> [sample, true] }, remainder: true)
+        .filter { _sample, _wanted, reported -> !reported }
+        .map { sample, _wanted, _reported -> sample }
+        .toSortedList()
+        .map { names -> failedHeadlines(names) }
 
     versions = channel.topic('versions')
         .unique()
@@ -21,6 +29,7 @@ workflow REPORT_RESULTS {
         file("${projectDir}/assets/multiqc_config.yml"),
         file("${projectDir}/assets/multiqc"),
         parametersTable(parameters),
+        without_results,
         versions,
         package_digest,
     )
@@ -52,4 +61,11 @@ def parametersTable(parameters) {
         "${name}\t${text}"
     }
     return (["# id: params", "Parameter\tValue"] + rows).join('\n') + '\n'
+}
+
+// Rows of the report's first table for samples without results; MultiQC adds them to those that REPORT wrote.
+def failedHeadlines(names) {
+    def reason = 'A step failed; its message ends the log of the run.'
+    def rows = names.collectEntries { name -> [name, [headline: 'failed', reason: reason]] }
+    return rows ? groovy.json.JsonOutput.toJson([id: 'headline', plot_type: 'table', data: rows]) : ''
 }

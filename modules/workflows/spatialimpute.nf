@@ -59,6 +59,7 @@ workflow SPATIALIMPUTE {
         .join(evaluation.map { sample, scored, _genes -> [sample, scored] })
         .join(scores)
     REPORT_RESULTS(
+        PREPARE.out.samples,
         results,
         parameters,
         package_digest,

@@ -33,6 +33,9 @@ def test_a_bad_sample_fails_with_its_message_and_the_others_finish(unscored):
     assert not (unscored.outdir / "bad").exists()
     report = (unscored.outdir / "multiqc/multiqc_report.html").read_text()
     assert "good" in report
+    headlines = (unscored.outdir / "multiqc/multiqc_report_data/multiqc_headline-plot.txt").read_text().splitlines()
+    assert headlines[0].split("\t")[0] == "Sample"
+    assert {line.split("\t")[0]: "failed" in line for line in headlines[1:]} == {"bad": True, "good": False}
 
 
 def test_without_cross_validation_there_are_genes_and_no_scores(unscored):

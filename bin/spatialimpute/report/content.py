@@ -24,7 +24,13 @@ BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, GRAY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999",
 )  # fmt: skip
 VERDICT_COLORS = {"pass": GREEN, "warn": ORANGE, "fail": VERMILLION, "not assessed": GRAY}
-HEADLINE_COLORS = {"good": GREEN, "limited": ORANGE, "do not use": VERMILLION, "not assessed": GRAY}
+HEADLINE_COLORS = {
+    "good": GREEN,
+    "limited": ORANGE,
+    "do not use": VERMILLION,
+    "failed": VERMILLION,
+    "not assessed": GRAY,
+}
 
 #: Pixels of the widest image in the report.
 EMBEDDED_WIDTH = 1200

@@ -3,6 +3,7 @@ include { quote } from '../../functions.nf'
 // Its own version does not go to the topic that it reads (the run would never end): MultiQC prints it by itself.
 process MULTIQC {
     label 'process_single'
+    conda "${moduleDir}/../../../containers/conda/cpu.yml"
     container "spatialimpute-cpu:${workflow.manifest.version}"
 
     input:
@@ -10,6 +11,7 @@ process MULTIQC {
     path config, stageAs: 'assets/*'
     path content, stageAs: 'assets/multiqc'
     val parameters
+    val failed
     val versions
     val package_digest
 
@@ -20,6 +22,7 @@ process MULTIQC {
     script:
     """
     printf '%s' ${quote(parameters)} > params_mqc.tsv
+    ${failed ? "printf '%s' ${quote(failed)} > failed_mqc.json" : ''}
     printf '%s' ${quote(versions)} > software_mqc_versions.yml
     multiqc --strict --config ${config} --outdir multiqc --filename multiqc_report.html .
     """
