@@ -4,7 +4,7 @@ include { quote } from '../../functions.nf'
 process MULTIQC {
     label 'process_single'
     conda "${moduleDir}/../../../containers/conda/cpu.yml"
-    container "spatialimpute-cpu:${workflow.manifest.version}"
+    container "${params.container_registry}spatialimpute-cpu:${workflow.manifest.version}"
 
     input:
     path sections, stageAs: 'sections/*'
