@@ -50,6 +50,20 @@ def existingFiles(text, folder) {
         .findAll { path -> path.exists() }
 }
 
+// Names, sizes and dates of a folder's files. Nextflow itself looks at the folder's own date, which stays as it was when
+// a file in it is written anew; so that -resume sees that too. Empty for a file.
+def folderContents(path) {
+    def contents = []
+    if (path.isDirectory()) {
+        path.eachFileRecurse { entry ->
+            if (!entry.isDirectory()) {
+                contents << "${path.relativize(entry)} ${entry.size()} ${entry.lastModified()}".toString()
+            }
+        }
+    }
+    return contents.sort()
+}
+
 // Rows of the sheet as maps; none where it cannot be read as a CSV.
 def sheetRows(sheet) {
     try {

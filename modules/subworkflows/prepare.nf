@@ -1,6 +1,6 @@
 include { QC                         } from '../local/qc/main.nf'
 include { SELECT_GENES               } from '../local/select_genes/main.nf'
-include { existingFiles              } from '../functions.nf'
+include { existingFiles ; folderContents } from '../functions.nf'
 
 // Clean counts of each dataset, each file read once, and the genes of each sample.
 workflow PREPARE {
@@ -27,7 +27,10 @@ workflow PREPARE {
     raw = spatial
         .mix(references.map { dataset, _sample, _place -> dataset })
         .unique()
-        .map { meta, files -> [meta, files.collect { path -> file(path, glob: false) }] }
+        .map { meta, names ->
+            def paths = names.collect { name -> file(name, glob: false) }
+            [meta, paths, folderContents(paths[0])]
+        }
     QC(raw, shared_files.gene_aliases, options.qc, package_digest)
 
     clean = QC.out.counts.branch { meta, _counts, _qc ->

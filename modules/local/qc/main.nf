@@ -7,7 +7,7 @@ process QC {
     container "${params.container_registry}spatialimpute-cpu:${workflow.manifest.version}"
 
     input:
-    tuple val(meta), path(raw, stageAs: 'raw/*', arity: '1..*')
+    tuple val(meta), path(raw, stageAs: 'raw/*', arity: '1..*'), val(folder_contents)
     path gene_aliases, stageAs: 'aliases/*'
     val options
     val package_digest

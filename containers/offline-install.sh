@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Puts what containers/offline.sh packed into place, on the machine without network, and prints how to run it.
+# May be run again, after the bundle was moved for example.
+set -euo pipefail
+
+cd "$(dirname "$0")"
+sha256sum --check --quiet SHA256SUMS
+engine=$(cat engine)
+cache=
+
+# A directory of Nextflow's cache for Charliecloud. Mount points cannot be made in a read-only image, so it gets one
+# for each folder at the top of this machine.
+unpack() {
+    local place=images/img/$2 top
+    rm -rf "$place"
+    mkdir -p "$place" images/dlcache
+    tar --extract --file "$1.tar" --directory "$place" --exclude 'dev/*'
+    for top in /*/; do mkdir -p "$place$top"; done
+    mkdir -p "$place"/{ch,mnt/0,mnt/1}
+    : > "$place/etc/hosts"
+    : > "$place/etc/resolv.conf"
+    cp "$1.env" "$place/ch/environment"
+}
+
+for archive in images/spatialimpute-*.tar; do
+    name=$(basename "$archive" .tar)
+    kind=${name#spatialimpute-}
+    image=spatialimpute-${kind%%-*}:${kind#*-}
+    case $engine in
+        docker | podman)
+            loaded=$("$engine" load --input "$archive" | sed -n 's/^Loaded image[^:]*: *//p')
+            "$engine" tag "$loaded" "$image"
+            ;;
+        singularity | apptainer)
+            "$engine" build --force "images/$name.img" "docker-archive:$archive"
+            cache="NXF_${engine^^}_CACHEDIR=$PWD/images"
+            ;;
+        charliecloud)
+            unpack "${archive%.tar}" "${image/:/+}"
+            cache="NXF_CHARLIECLOUD_CACHEDIR=$PWD/images"
+            ;;
+    esac
+done
+nextflow=$PWD/spatialimpute/.venv/bin/nextflow
+[ -x "$nextflow" ] || nextflow=nextflow
+echo "NXF_OFFLINE=true ${cache:+$cache }$nextflow run $PWD/spatialimpute -profile $engine --input samplesheet.csv --outdir results"

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Makes a folder to carry to a machine without network: offline.sh FOLDER ENGINE [cpu] [gpu].
+# ENGINE is that machine's: docker, podman, singularity, apptainer or charliecloud. Images that are not here are built,
+# with docker or podman. In the folder: the pipeline, Nextflow as `make setup` put it here, images, checksums, and
+# install.sh, to be run there.
+set -euo pipefail
+
+fail() {
+    echo "offline: $*" >&2
+    exit 1
+}
+
+usage="usage: offline.sh FOLDER docker|podman|singularity|apptainer|charliecloud [cpu] [gpu]"
+[ $# -ge 2 ] || fail "$usage"
+case $2 in
+    docker | podman | singularity | apptainer | charliecloud) ;;
+    *) fail "'$2' is no engine; $usage" ;;
+esac
+[ ! -e "$1" ] || fail "$1 exists; name a new folder"
+mkdir -p "$1"
+folder=$(cd "$1" && pwd)
+engine=$2
+shift 2
+[ $# -gt 0 ] || set -- cpu
+
+cd "$(dirname "$0")/.."
+version=$(sed -n "s/^ *version *= '\(.*\)'/\1/p" nextflow.config)
+local=podman
+if command -v docker >/dev/null && docker info >/dev/null 2>&1; then local=docker; fi
+command -v $local >/dev/null || fail "neither a running docker nor podman; install one of them"
+
+# A flat file system with its environment, which is all that Charliecloud runs.
+export_flat() {
+    local container
+    container=$($local create "$1" true)
+    $local export --output "$2.tar" "$container"
+    $local rm "$container" >/dev/null
+    $local image inspect "$1" --format '{{range .Config.Env}}{{println .}}{{end}}' | sed '/^$/d' > "$2.env"
+}
+
+mkdir "$folder/images" "$folder/spatialimpute"
+for kind in "$@"; do
+    image=${CONTAINER_REGISTRY:-}spatialimpute-$kind:$version
+    $local image inspect "$image" >/dev/null 2>&1 || ENGINE=$local containers/images.sh "$kind"
+    if [ "$engine" = charliecloud ]; then
+        export_flat "$image" "$folder/images/spatialimpute-$kind-$version"
+    else
+        $local save --output "$folder/images/spatialimpute-$kind-$version.tar" "$image"
+    fi
+done
+
+git ls-files -z --cached --exclude-standard | tar --create --null --files-from=- | tar --extract -C "$folder/spatialimpute"
+if [ -d .venv/share/nextflow ]; then
+    mkdir -p "$folder/spatialimpute/.venv/bin" "$folder/spatialimpute/.venv/share"
+    cp .venv/bin/nextflow "$folder/spatialimpute/.venv/bin"
+    cp -R .venv/share/nextflow "$folder/spatialimpute/.venv/share"
+    # What the official launcher fetched at its first start; Nextflow from Maven has none.
+    if [ -d .nextflow-home/framework ]; then
+        mkdir "$folder/spatialimpute/.nextflow-home"
+        cp -R .nextflow-home/framework "$folder/spatialimpute/.nextflow-home"
+    fi
+else
+    echo "offline: no Nextflow in the bundle (make setup adds one); the other machine needs its own, 25.04 or newer" >&2
+fi
+echo "$engine" > "$folder/engine"
+cp containers/offline-install.sh "$folder/install.sh"
+(cd "$folder" && find . -type f -not -name SHA256SUMS -print0 | sort -z | xargs -0 sha256sum > SHA256SUMS)
+du -sh "$folder"
