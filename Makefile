@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint
+.PHONY: help setup demo test test-containers images lint
 
 DEMO := results/demo
 
@@ -24,6 +24,12 @@ demo: setup ## The pipeline on a simulated tissue, 3 minutes on 2 cores; again: 
 
 test: setup ## Every test; at most 20 minutes on 2 cores
 	@.venv/bin/python -m pytest
+
+images: ## Container images, with docker, podman or buildah; prints their sizes
+	@containers/images.sh
+
+test-containers: setup ## Tests of the images: builds them and runs the pipeline in them, 25 minutes on 2 cores
+	@.venv/bin/python -m pytest tests/containers -rs
 
 lint: setup ## Code style of Python and Nextflow
 	@.venv/bin/ruff check .

@@ -71,7 +71,8 @@ class Workplace:
         checkout = checkout or self.project
         command = [
             *before, checkout / ".venv/bin/nextflow", "run", checkout, "-ansi-log", "false",
-            "-profile", f"test,{profile}", "-c", settings, "--input", self.project / "assets/test/samplesheet.csv", "--outdir", name, *options,
+            "-profile", f"test,{profile}", "-c", settings, "--outdir", name,
+            "--input", self.project / "assets/test/samplesheet.csv", *options,
         ]  # fmt: skip
         surroundings = environment(**variables)
         surroundings.pop("HOME", None)
