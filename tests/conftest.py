@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,3 +17,32 @@ def pytest_collection_modifyitems(items):
 def root() -> Path:
     """Root of the checkout."""
     return ROOT
+
+
+@pytest.fixture
+def tmpfs(tmp_path):
+    """`tmpfs("name", "2m")` mounts a small disk and gives its folder; only root may."""
+    mounted = []
+
+    def mount(name: str, size: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            pytest.skip(f"needs to mount a small disk: {done.stderr.strip()}")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture
+def full_disk(tmpfs) -> Path:
+    """A disk with 0.3 MB left beside the file `filler`."""
+    folder = tmpfs("full", "1m")
+    (folder / "filler").write_bytes(bytes(700_000))
+    return folder

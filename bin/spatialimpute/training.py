@@ -127,6 +127,7 @@ def _train_stack(
         state.restore(saved)
     good = state.snapshot()
     device_data = DeviceData(data, members, steps, seed, device)
+    log.info("training %d models for %d steps", len(members), steps)
     bar = tqdm(total=steps, initial=state.step, desc=f"train {len(members)} models", disable=None)
 
     while state.step < steps and not state.stopped.all():

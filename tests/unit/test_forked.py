@@ -1,7 +1,9 @@
 """Forked workers: results in order, also after the parent has used threads; errors and killed workers come through."""
 
+import multiprocessing
 import os
 import signal
+import time
 
 import pytest
 import torch
@@ -42,3 +44,25 @@ def test_errors_come_through():
 def test_a_killed_worker_is_out_of_memory():
     with pytest.raises(MemoryError):
         forked.run(lambda _item: os.kill(os.getpid(), signal.SIGKILL), [0, 1], 2)
+
+
+@pytest.mark.timeout(60)
+def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path):
+    def work(item):
+        for beat in range(1000):
+            (tmp_path / str(item)).write_text(str(beat))
+            time.sleep(0.05)
+
+    def beats():
+        return [path.read_text() for path in sorted(tmp_path.iterdir())]
+
+    parent = multiprocessing.get_context("fork").Process(target=forked.run, args=(work, [0, 1], 2))
+    parent.start()
+    while len(beats()) < 2:
+        time.sleep(0.05)
+    parent.kill()
+    parent.join()
+    last = []
+    while last != (last := beats()):
+        time.sleep(1)
+    assert max(map(int, last)) < 900  # they were ended, not done
