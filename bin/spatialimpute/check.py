@@ -78,6 +78,7 @@ def _check_genes(params: dict, contents: dict, samples: list[dict]) -> list[str]
         ]
         for source, genes, paths in wanted:
             problems += known.problems(source, genes, paths)
+        problems += known.shared_problems(sample, references, params.get("min_shared_genes"))
     return list(dict.fromkeys(problems))
 
 
@@ -102,6 +103,25 @@ class _KnownGenes:
         return [
             f"{source}: {len(unknown)} of {len(genes)} genes are not in {files}: {shown}; correct their names or "
             "leave them out"
+        ]
+
+    def shared_problems(self, sample: dict, references: list[str], fewest: int | None) -> list[str]:
+        """What to say where spatial file and references share too few genes under any of their names."""
+        paths = [*sample["spatial"][:1], *references]
+        known = [self._of(path) for path in paths]
+        if len(known) < 2 or None in known or fewest is None:
+            return []
+        shared = set(known[0]).intersection(*known[1:])
+        if len(shared) >= fewest:
+            return []
+        examples = "; ".join(
+            f"{Path(path).name} has {', '.join(list(dict.fromkeys(one.values()))[:N_NAMED])}"
+            for path, one in zip(paths, known, strict=True)
+        )
+        return [
+            f"sample '{sample['sample']}': {len(shared)} genes are shared by the spatial file and the reference, "
+            f"{fewest} needed ({examples[:1000]}); if these name the same genes (symbols and Ensembl identifiers, two "
+            "species), give a table by gene_aliases; if the panel is truly so small, lower min_shared_genes"
         ]
 
     def _of(self, path: str) -> dict[str, str] | None:

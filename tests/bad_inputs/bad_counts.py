@@ -123,6 +123,12 @@ def genes(name: str, names: list[str], *says: str) -> None:
         return ["--spatial", "x.h5ad"]
 
 
+@spatial("genes: none shared, found at once", "0 genes are shared by", "x.h5ad has Other0", command="check_inputs")
+def none_shared(folder):
+    data(genes=[f"Other{i}" for i in range(N_GENES)]).write_h5ad(folder / "x.h5ad")
+    return "x.h5ad"
+
+
 FEW = "0 genes are shared by the spatial panel and the reference, 10 needed"
 genes("none shared", [f"Other{i}" for i in range(N_GENES)], FEW, "Other0", "give a table by gene_aliases")
 genes("Ensembl identifiers", [f"ENSMUSG{i:011d}" for i in range(N_GENES)], FEW, "ENSMUSG00000000000", "gene_aliases")

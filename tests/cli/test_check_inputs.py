@@ -13,6 +13,7 @@ import pytest
 import scipy.sparse as sp
 
 ROOT = Path(__file__).resolve().parents[2]
+GIVEN = {"input": "sheet.csv", "outdir": "results", "min_shared_genes": 2}
 COLUMNS = ["sample", "spatial", "reference", "technology"]
 
 
@@ -22,11 +23,11 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("sheet")
     x = sp.csr_matrix(np.ones((3, 2), np.float32))
     cells = pd.DataFrame({"slice": ["a"] * 3, "cell_type": ["n"] * 3}, index=list("abc"))
-    genes = pd.DataFrame(index=["Sst", "Vip"])
+    genes = pd.DataFrame(index=["Sst", "Gad1"])
     ad.AnnData(x, obs=cells, var=genes, obsm={"spatial": np.eye(3)}).write_h5ad(path / "spatial.h5ad")
     ad.AnnData(x, obs=cells.assign(donor="d"), var=genes).write_h5ad(path / "ref.h5ad")
     (path / "other").mkdir()
-    ad.AnnData(x).write_h5ad(path / "other" / "ref.h5ad")
+    ad.AnnData(x, var=genes).write_h5ad(path / "other" / "ref.h5ad")
     (path / "plain.csv").write_text("id,Gad1,Sst\na,1,2\n")
     (path / "placed.csv").write_text("id,Gad1,Sst\na,1,2\n")
     (path / "placed.coords.csv").write_text("id,x,y\na,1,2\n")
@@ -42,7 +43,7 @@ def check(folder: Path, sheet, params=None):
             csv.writer(handle).writerows(sheet)
     else:
         (folder / "sheet.csv").write_bytes(sheet if isinstance(sheet, bytes) else sheet.encode())
-    (folder / "params.json").write_text(json.dumps({"input": "sheet.csv", "outdir": "results"} | (params or {})))
+    (folder / "params.json").write_text(json.dumps(GIVEN | (params or {})))
     out = folder / "samples.json"
     out.unlink(missing_ok=True)
     result = subprocess.run(
@@ -67,7 +68,7 @@ def problems(folder, sheet, params=None) -> str:
 def test_a_good_sheet(folder):
     header = COLUMNS + ["spatial_batch_key", "reference_batch_key", "celltype_key", "genes"]
     rows = [
-        ["s1", "spatial.h5ad", "ref.h5ad;other/ref.h5ad", "osmfish", "slice", "", "cell_type", "Sst; Vip"],
+        ["s1", "spatial.h5ad", "ref.h5ad;other/ref.h5ad", "osmfish", "slice", "", "cell_type", "Sst; Gad1"],
         ["s2", str(folder / "spatial.h5ad"), "other/../ref.h5ad", "STARMAP", "", "donor", "", ""],
         ["s3", "placed.csv", "https://example.org/ref.h5ad", "Visium HD", "", "", "", ""],
     ]
@@ -75,7 +76,7 @@ def test_a_good_sheet(folder):
     result, samples = check(folder, [header, *rows])
     assert result.returncode == 0, result.stderr
     first, second, third = samples
-    assert first["technology"] == "osmFISH" and second["technology"] == "STARmap" and first["genes"] == "Sst,Vip"
+    assert first["technology"] == "osmFISH" and second["technology"] == "STARmap" and first["genes"] == "Sst,Gad1"
     assert first["spatial"] == [str(folder / "spatial.h5ad")]
     assert third["spatial"] == [str(folder / "placed.csv"), str(folder / "placed.coords.csv")]
     assert third["reference"][0]["files"] == ["https://example.org/ref.h5ad"]

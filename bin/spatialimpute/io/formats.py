@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spatialimpute.errors import InputError
-from spatialimpute.io.hdf5 import open_hdf5
+from spatialimpute.io.hdf5 import open_hdf5, reading
 from spatialimpute.io.text import open_text
 
 #: Keys of `obsm` (or two-dimensional loom attributes) that hold coordinates; compared without case.
@@ -175,7 +175,7 @@ def detect_format(path: str | Path) -> str:
 
 
 def _hdf5_format(path: Path) -> str:
-    with open_hdf5(path) as file:
+    with reading(path), open_hdf5(path) as file:
         keys = {str(key) for key in file}  # a name that is no UTF-8 comes as bytes
         if {"obs", "var"} <= keys:
             return "h5ad"
@@ -211,7 +211,7 @@ def read_header(path: str | Path) -> Header:
         from spatialimpute.io.vendors import find_bundle
 
         return find_bundle(path).header()
-    with open_hdf5(path) as file:
+    with reading(path), open_hdf5(path) as file:
         columns, arrays = _h5ad_columns(file, path) if kind == "h5ad" else _loom_columns(file)
     coordinates = match_names(arrays, COORDINATE_KEYS) is not None or coordinate_columns(columns) is not None
     return Header(kind, columns, coordinates)

@@ -1,6 +1,8 @@
 """HDF5 files from strangers: nothing outside the file is followed, nothing is allocated on its word alone."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from spatialimpute.errors import InputError
@@ -29,23 +31,24 @@ def open_hdf5(path: Path):
     """
     import h5py
 
-    try:
+    with reading(path):
         file = h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(f"{path}: damaged or truncated HDF5 file ({_first_line(error)}); copy it again") from None
-    try:
-        _refuse(file, path)
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        file.close()
-        raise InputError(f"{path}: damaged HDF5 file ({_first_line(error)}); copy it again") from None
-    except BaseException:
-        file.close()
-        raise
+        try:
+            _refuse(file, path)
+        except BaseException:
+            file.close()
+            raise
     return file
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever the library says of a file that it cannot read, the file is the user's to mend: InputError."""
+    try:
+        yield
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: damaged or truncated HDF5 file ({reason}); copy it again") from None
 
 
 def _refuse(file, path: Path) -> None:
