@@ -7,7 +7,7 @@ SHELL := bash
 DEMO := results/demo
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
 
 setup: ## Python packages and Nextflow, into .venv
 	@containers/local/setup.sh nextflow
