@@ -113,7 +113,7 @@ def without_barcodes(run):
     (run / "barcodes.tsv").unlink()
 
 
-@mtx("indices shifted by one", "cannot be read as 10x mtx", "export or copy the file again")
+@mtx("indices shifted by one", "entry 1 is of gene 0, expected 1 to 11", "export it again")
 def shifted(run):
     lines = (run / "matrix.mtx").read_text().splitlines()
     at = next(i for i, line in enumerate(lines) if not line.startswith("%"))
@@ -139,6 +139,13 @@ def cut_mtx(run):
     (run / "matrix.mtx").write_text("\n".join(lines[:-20]) + "\n")
 
 
+@mtx("with a zero byte", "cannot be read as 10x mtx", "export or copy the file again")
+def zero_byte(run):
+    whole = (run / "matrix.mtx").read_bytes()
+    at = whole.rindex(b"\n", 0, len(whole) // 2)
+    (run / "matrix.mtx").write_bytes(whole[:at] + b"\0" + whole[at + 1 :])
+
+
 @mtx("claims 10^12 entries", "its header claims 1,000,000,000,000 entries", "copy it again")
 def claims_entries(run):
     head = "%%MatrixMarket matrix coordinate integer general\n11 12 1000000000000\n"
@@ -157,7 +164,7 @@ def claims_cells(run):
     (run / "matrix.mtx").write_text("%%MatrixMarket matrix coordinate integer general\n11 1000000000000 1\n1 1 1\n")
 
 
-@mtx("dense", "a matrix of kind 'array real'", "export raw counts")
+@mtx("dense", "a matrix of kind 'array real general'", "export counts")
 def dense(run):
     (run / "matrix.mtx").write_text("%%MatrixMarket matrix array real general\n11 12\n")
 

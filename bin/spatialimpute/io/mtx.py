@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import anndata as ad
+import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
@@ -16,18 +17,19 @@ BYTES_PER_ENTRY, PACKED_ENTRIES_PER_BYTE = 6, 10
 #: Row, column and value, twice while they are sorted.
 ENTRY_IN_MEMORY = 48
 MAX_COMMENTS = 1000
+#: Entries that are parsed at a time.
+BLOCK = 1 << 22
 
 
 def read_10x_mtx(path: Path) -> ad.AnnData:
     """A 10x matrix folder, genes in rows, in any of the layouts in use (scanpy's reader knows two of them)."""
     matrix, features, barcodes = mtx_files(path)
     genes, cells = read_names(features), read_names(barcodes)
-    _check_header(matrix, features, barcodes, len(genes), len(cells))
-    x = sp.csr_matrix(ad.io.read_mtx(matrix, dtype="float64").X)
+    x = _read_matrix(matrix, features, barcodes, len(genes), len(cells))
     names = ["gene_ids", "gene_symbols", "feature_types"][: genes.shape[1]]
     var = genes.iloc[:, : len(names)].set_axis(names, axis=1)
     var.index = pd.Index(var[names[min(1, len(names) - 1)]].to_numpy())
-    return ad.AnnData(X=x.T.tocsr(), obs=pd.DataFrame(index=pd.Index(cells[0].to_numpy())), var=var)
+    return ad.AnnData(X=x, obs=pd.DataFrame(index=pd.Index(cells[0].to_numpy())), var=var)
 
 
 def read_names(path: Path) -> pd.DataFrame:
@@ -39,28 +41,55 @@ def read_names(path: Path) -> pd.DataFrame:
     return pd.DataFrame([row[:width] for row in rows], columns=range(width), dtype=object)
 
 
-def _check_header(matrix: Path, features: Path, barcodes: Path, n_genes: int, n_cells: int) -> None:
-    """Raise InputError unless the matrix has the shape that its neighbors give it, and as many entries as it can."""
-    with open_text(matrix) as handle:
-        banner = handle.readline(1000)
-        kind = banner.lower().split()
-        if kind[:2] != ["%%matrixmarket", "matrix"]:
-            raise InputError(f"{matrix}: found {banner[:60]!r}, expected '%%MatrixMarket matrix'; export it again")
-        if kind[2:3] != ["coordinate"] or kind[3:4] not in (["integer"], ["real"]):
+def _read_matrix(matrix: Path, features: Path, barcodes: Path, n_genes: int, n_cells: int) -> sp.csr_matrix:
+    """Counts, cells in rows. scipy's reader crashes on some damaged files (a zero byte among the entries)."""
+    with open_text(matrix) as text:
+        n_rows, n_columns, n_entries = _sizes(matrix, text)
+        if (n_rows, n_columns) != (n_genes, n_cells):
+            hint = "transpose it" if (n_columns, n_rows) == (n_genes, n_cells) else "export the three files again"
             raise InputError(
-                f"{matrix}: a matrix of kind {' '.join(kind[2:4])!r}, expected 'coordinate integer'; export raw counts"
+                f"{matrix}: {n_rows:,} rows and {n_columns:,} columns, but {features.name} names {n_genes:,} genes "
+                f"and {barcodes.name} {n_cells:,} cells; expected genes in rows and cells in columns: {hint}"
             )
-        lines = (handle.readline(10_000) for _ in range(MAX_COMMENTS))
-        sizes = next((line.split() for line in lines if line.strip() and not line.startswith("%")), [])
-    if len(sizes) != 3 or not all(size.isdecimal() and len(size) < 20 for size in sizes):
+        _require_room(matrix, n_entries)
+        types = {"gene": np.int32, "cell": np.int32, "count": np.float64}
+        blocks = pd.read_csv(text, sep=r"\s+", header=None, names=list(types), dtype=types, chunksize=BLOCK)
+        entries = pd.concat(blocks, ignore_index=True) if n_entries else pd.DataFrame(columns=list(types), dtype=int)
+    if len(entries) != n_entries:
+        raise InputError(
+            f"{matrix}: its header claims {n_entries:,} entries, and it holds {len(entries):,}; it was cut short or "
+            "put together wrongly: copy it again"
+        )
+    for name, most in (("gene", n_genes), ("cell", n_cells)):
+        wrong = np.flatnonzero((entries[name] < 1) | (entries[name] > most))
+        if wrong.size:
+            raise InputError(
+                f"{matrix}: entry {wrong[0] + 1} is of {name} {entries[name].iloc[wrong[0]]}, expected 1 to {most:,}; "
+                "the first has the number 1: export it again"
+            )
+    places = entries["cell"].to_numpy() - 1, entries["gene"].to_numpy() - 1
+    return sp.csr_matrix((entries["count"].to_numpy(), places), shape=(n_cells, n_genes))
+
+
+def _sizes(matrix: Path, text) -> tuple[int, int, int]:
+    """Numbers of rows, columns and entries; the text is read up to its first entry."""
+    banner = text.readline(1000)
+    kind = banner.lower().split()
+    if kind[:2] != ["%%matrixmarket", "matrix"]:
+        raise InputError(f"{matrix}: found {banner[:60]!r}, expected '%%MatrixMarket matrix'; export it again")
+    if kind[2:3] != ["coordinate"] or kind[3:4] not in (["integer"], ["real"]) or kind[4:] != ["general"]:
+        raise InputError(
+            f"{matrix}: a matrix of kind {' '.join(kind[2:])!r}, expected 'coordinate integer general'; export counts"
+        )
+    lines = (text.readline(10_000) for _ in range(MAX_COMMENTS))
+    sizes = next((line.split() for line in lines if line.strip() and not line.startswith("%")), [])
+    if len(sizes) != 3 or not all(size.isascii() and size.isdecimal() and len(size) < 20 for size in sizes):
         raise InputError(f"{matrix}: no line with the numbers of rows, columns and entries; export it again")
     n_rows, n_columns, n_entries = map(int, sizes)
-    if (n_rows, n_columns) != (n_genes, n_cells):
-        hint = "transpose it" if (n_columns, n_rows) == (n_genes, n_cells) else "export the three files again"
-        raise InputError(
-            f"{matrix}: {n_rows:,} rows and {n_columns:,} columns, but {features.name} names {n_genes:,} genes and "
-            f"{barcodes.name} {n_cells:,} cells; expected genes in rows and cells in columns: {hint}"
-        )
+    return n_rows, n_columns, n_entries
+
+
+def _require_room(matrix: Path, n_entries: int) -> None:
     size = matrix.stat().st_size
     possible = PACKED_ENTRIES_PER_BYTE * size if matrix.name.lower().endswith(".gz") else size / BYTES_PER_ENTRY
     if n_entries > possible + 1:
