@@ -5,6 +5,7 @@ from pathlib import Path
 
 import bad_counts
 import bad_files
+import bad_hdf5
 import bad_params
 import bad_sheets
 import pytest
@@ -14,7 +15,7 @@ from running import check_inputs, qc, run
 SECONDS = 20
 INPUT_ERROR = 65
 #: Imported for the cases that they register.
-SOURCES = (bad_sheets, bad_params, bad_files, bad_counts)
+SOURCES = (bad_sheets, bad_params, bad_files, bad_hdf5, bad_counts)
 
 
 def select_genes(folder: Path, spatial: str) -> list:

@@ -1,6 +1,7 @@
 """What is odd and clear is read as it is meant; what is hostile is harmless in every output."""
 
 import json
+import re
 
 import h5py
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 from corpus import GOOD_SHEET, HEADER
 from good_files import COUNTS, GENES, data, table
-from running import check_inputs, qc, run
+from running import ROOT, check_inputs, qc, run
 from spatialimpute.check import GPU_DEVICES, check_accelerator
 from spatialimpute.io import memory
 from spatialimpute.io.counts import read_counts
@@ -140,3 +141,15 @@ def test_a_gpu_that_is_not_there_is_said_at_once(monkeypatch, tmp_path):
     assert check_accelerator({"accelerator": "auto"}) == []
     (tmp_path / GPU_DEVICES[0]).touch()
     assert check_accelerator(wanted) == []
+
+
+def test_nothing_of_the_package_runs_what_a_file_holds():
+    """No pickle, whether by its name or behind a reader that may take one, and no code from text."""
+    risky = re.compile(
+        r"^\s*(import|from) (pickle|dill|joblib|shelve|marshal)\b|allow_pickle=True|weights_only=False|torch\.load\("
+        r"|np\.load\(|read_pickle|(?<![\w.])(eval|exec)\(|yaml\.load\(|shell=True|os\.system",
+        re.MULTILINE,
+    )
+    sources = sorted((ROOT / "bin").rglob("*.py"))
+    assert len(sources) > 40
+    assert [path.name for path in sources if risky.search(path.read_text())] == []
