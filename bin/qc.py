@@ -15,9 +15,7 @@ log = logging.getLogger("qc")
 @click.option("--id", "id_", required=True, help="Name of the dataset.")
 @click.option("--role", type=click.Choice(["spatial", "reference"]), required=True)
 @click.option("--technology", default="scRNA-seq", help="Technology, as in the samplesheet.")
-@click.option(
-    "--input", "path", type=click.Path(exists=True, path_type=Path), required=True, help="Raw file or folder."
-)
+@click.option("--input", "path", type=click.Path(path_type=Path), required=True, help="Raw file or folder.")
 @click.option("--source", type=click.Path(path_type=Path), help="Where the user has it; named in messages.")
 @click.option(
     "--coords",

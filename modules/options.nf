@@ -7,9 +7,9 @@ include { commaList ; flags } from './functions.nf'
 
 // Step -> the options of its command line.
 def stepOptions(params) {
-    // What a result depends on, without where it goes and on what machine it is made.
+    // What a result depends on, without which sheet named it, where it goes and on what machine it is made.
     def science = params.findAll { name, _value ->
-        !(name in ['outdir', 'publish_dir_mode', 'accelerator', 'gpu_cluster_options', 'container_registry', 'help'])
+        !(name in ['input', 'outdir', 'publish_dir_mode', 'accelerator', 'gpu_cluster_options', 'container_registry', 'help'])
     }
     def train = [
         preset: params.preset,

@@ -19,14 +19,13 @@ def root() -> Path:
     return ROOT
 
 
-@pytest.fixture
-def tmpfs(tmp_path):
-    """`tmpfs("name", "2m")` mounts a small disk and gives its folder; only root may."""
+@pytest.fixture(scope="module")
+def tmpfs(tmp_path_factory):
+    """`tmpfs("2m")` mounts a disk of that size and gives its folder; only root may."""
     mounted = []
 
-    def mount(name: str, size: str) -> Path:
-        folder = tmp_path / name
-        folder.mkdir()
+    def mount(size: str) -> Path:
+        folder = tmp_path_factory.mktemp("disk")
         done = subprocess.run(
             ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, text=True, check=False
         )
@@ -43,6 +42,6 @@ def tmpfs(tmp_path):
 @pytest.fixture
 def full_disk(tmpfs) -> Path:
     """A disk with 0.3 MB left beside the file `filler`."""
-    folder = tmpfs("full", "1m")
+    folder = tmpfs("1m")
     (folder / "filler").write_bytes(bytes(700_000))
     return folder

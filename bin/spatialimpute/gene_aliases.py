@@ -21,9 +21,7 @@ def read_aliases(path: str | Path) -> dict[str, str]:
             continue
         fields = [field.strip() for field in line.split("\t")]
         if len(fields) != 2 or not all(fields):
-            raise InputError(
-                f"{path}: line {number}: found {line[:100]!r}, expected an alias, a tab and a symbol"
-            )
+            raise InputError(f"{path}: line {number}: found {line[:100]!r}, expected an alias, a tab and a symbol")
         alias, symbol = fields
         if number == 1 and alias.casefold() in ("alias", "from", "old"):
             continue

@@ -8,12 +8,15 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 import pytest
 
 BIN = Path(__file__).resolve().parents[2] / "bin"
+#: numba ends with an error where the number of threads changes once they run.
+SAME_THREADS = mock.patch("spatialimpute.cli.set_threads")
 
 
 @dataclass
@@ -34,7 +37,7 @@ def step():
         logging.getLogger().addHandler(handler)
         sys.argv = [name, *map(str, arguments)]
         try:
-            with contextlib.chdir(folder), contextlib.redirect_stderr(stderr):
+            with contextlib.chdir(folder), contextlib.redirect_stderr(stderr), SAME_THREADS:
                 runpy.run_path(str(BIN / f"{name}.py"), run_name="__main__")
         except SystemExit as end:
             code = end.code or 0

@@ -67,14 +67,14 @@ class Job:
 class Run:
     """A `nextflow run` on the cluster, begun at once and waited for when it is looked at."""
 
-    def __init__(self, root: Path, slurm: Slurm, folder: Path, options: list[str], config: str):
+    def __init__(self, root: Path, slurm: Slurm, folder: Path, options: list[str], profile: str, config: str):
         self.folder, self.root = folder, root
         # What a site gives, and on top of it limits and patience of a test.
         (folder / "test.config").write_text(
             "executor { pollInterval = '1 sec'; queueStatInterval = '3 sec'; exitReadTimeout = '20 sec' }\n"
             "trace.fields = 'task_id,process,tag,name,native_id,status,exit,attempt,workdir'\n" + config
         )
-        command = [root / ".venv/bin/nextflow", "run", root, "-ansi-log", "false", "-profile", "test,local,slurm"]
+        command = [root / ".venv/bin/nextflow", "run", root, "-ansi-log", "false", "-profile", profile]
         command += ["-c", root / "assets/conf/site_template.config", "-c", "test.config", "--outdir", "results"]
         self.process = subprocess.Popen(
             [*command, *options], cwd=folder, env=slurm.environment, text=True,
@@ -104,8 +104,8 @@ def begin(root, slurm, tmp_path_factory):
     """Begins runs: `begin("name", "-option", config="…")`; what still runs at the end is stopped."""
     runs = []
 
-    def make(name: str, *options: str, config: str = "") -> Run:
-        runs.append(Run(root, slurm, tmp_path_factory.mktemp(name), list(options), config))
+    def make(name: str, *options: str, profile: str = "test,local,slurm", config: str = "") -> Run:
+        runs.append(Run(root, slurm, tmp_path_factory.mktemp(name), list(options), profile, config))
         return runs[-1]
 
     yield make

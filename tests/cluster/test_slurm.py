@@ -30,12 +30,16 @@ process {
 }
 """
 
+OWN_REQUEST = "--gres=gpu:1 --nice=1"
+
 
 @pytest.fixture(scope="module")
 def runs(begin):
     """Both at once: one waits for its time limit while the other computes. The second takes no real step."""
     whole = begin("whole", config=LIMITS)
-    dying = begin("dying", "-stub-run", "--accelerator", "cpu", config=DYING)
+    dying = begin(
+        "dying", "-stub-run", "--gpu_cluster_options", OWN_REQUEST, profile="test,slurm,gpu,local", config=DYING
+    )
     return whole.wait(), dying.wait()
 
 
@@ -97,5 +101,20 @@ def test_a_job_that_leaves_no_exit_code_is_retried_with_more_memory(dying):
     assert dying.process.returncode == 0, dying.text
 
 
-def test_with_accelerator_cpu_no_gpu_is_asked_for(dying):
-    assert not [job for job in dying.jobs if "gpu" in " ".join(header(job))]
+def test_a_required_gpu_is_asked_for_as_the_user_says(dying):
+    asking = {job.row["process"] for job in dying.jobs if OWN_REQUEST in header(job)}
+    assert asking == {"TRAIN_CROSSVALIDATE", "TRAIN_FINAL", "IMPUTE"}
+
+
+@pytest.mark.parametrize(
+    ("options", "config", "expected"),
+    [
+        ([], "process.queue = 'nowhere'", "invalid partition specified: nowhere"),
+        (["--accelerator", "cpu"], "process.'withName:.*'.memory = 9.TB\nprocess.resourceLimits = [:]", "Memory"),
+    ],
+)
+def test_what_slurm_refuses_ends_the_run_with_its_words(begin, options, config, expected):
+    run = begin("refused", "-stub-run", *options, config=config).wait()
+    assert run.process.returncode != 0
+    assert expected in run.text
+    assert len(run.jobs) == 1

@@ -104,3 +104,14 @@ def test_what_is_not_finished_leaves_the_old_file_and_nothing_else(tmp_path):
         partial.write_text("new")
         seal(partial)
     assert [file.name for file in tmp_path.iterdir()] == ["x"] and path.read_text().startswith("new\nsha256:")
+
+
+def test_what_to_remove_is_the_folder_of_the_task(tmp_path):
+    """Nextflow looks whether a task's outputs are there, and a folder is one even if a file in it is gone."""
+    task = tmp_path / "work/1a/2b"
+    (task / "models").mkdir(parents=True)
+    (task / ".command.sh").touch()
+    with pytest.raises(DamagedError, match=f"models.json: damaged: it is missing. Remove {task} and run"):
+        read_json(task / "models/models.json")
+    with pytest.raises(DamagedError, match=f"history.tsv: damaged: it is missing. Remove {task} and run"):
+        check_digest(task / "models/history.tsv", "sha256:")

@@ -74,6 +74,8 @@ def check_seal(path: str | Path) -> None:
 
 def check_digest(path: str | Path, expected: str) -> None:
     """Raise DamagedError unless :func:`digest` of the file is the expected one."""
+    if not Path(path).exists():
+        raise damaged(path, "it is missing")
     if digest(path) != expected:
         raise damaged(path, "its bytes are not those of its digest")
 
@@ -90,6 +92,8 @@ def read_json(path: str | Path) -> dict:
     try:
         content = json.loads(Path(path).read_text())
         intact = content.pop("sha256", None) == _content_digest(content)
+    except FileNotFoundError:
+        raise damaged(path, "it is missing") from None
     except (ValueError, AttributeError):
         intact = False
     if not intact:
@@ -103,7 +107,9 @@ def _content_digest(content: dict) -> str:
 
 def damaged(path: str | Path, what: str) -> DamagedError:
     """The error that names a damaged file where it really lies, and says how to go on."""
+    path = Path(path).resolve()
+    # Nextflow repeats a task only if what it declares as output is gone, which may be the whole folder of the file.
+    task = next((folder for folder in path.parents if (folder / ".command.sh").exists()), path)
     return DamagedError(
-        f"{Path(path).resolve()}: damaged: {what}. Remove it and run again with -resume: the step that wrote it is "
-        "repeated."
+        f"{path}: damaged: {what}. Remove {task} and run again with -resume: the step that wrote it is repeated."
     )

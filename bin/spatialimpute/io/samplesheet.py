@@ -192,7 +192,8 @@ class Sheet:
         if not header.coordinates and sidecar is None and bundle is not None:
             folder = str(Path(name).parent)
             self._problem(row, "spatial", name, f"a part of a {bundle.kind}; name the folder: {folder}")
-        elif not header.coordinates and sidecar is None:
+            return []
+        if not header.coordinates and sidecar is None:
             self._problem(
                 row,
                 "spatial",

@@ -1,0 +1,204 @@
+"""Damaged files of every format: whatever a reader meets, it says InputError or reads.
+
+Each example runs in a process of its own, so that a crash of a C library, an endless loop and a hunger for memory are
+found too. FUZZ_EXAMPLES sets the number of examples of each format; without it they are always the same few.
+"""
+
+import os
+import resource
+import shutil
+import signal
+import traceback
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from corpus import GOOD_SHEET
+from good_files import COUNTS, data, table, write_10x_h5, write_good, write_gz, write_loom, write_mtx
+from hypothesis import HealthCheck, given, settings
+from mutations import BYTE_EDITS, OBJECT_EDITS, edit_bytes, edit_objects
+from spatialimpute.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = os.environ.get("FUZZ_EXAMPLES")
+FUZZ = settings(
+    max_examples=int(EXAMPLES or 40),
+    derandomize=EXAMPLES is None,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+SECONDS, MEMORY = 20, 4 << 30
+
+
+def counted(path: Path) -> None:
+    """Everything that the check of inputs and QC do with a file of counts."""
+    from spatialimpute.io.formats import find_sidecar, read_header
+    from spatialimpute.io.gene_spellings import gene_spellings
+    from spatialimpute.io.readers import read_raw
+    from spatialimpute.qc import clean_counts
+
+    gene_spellings(path)
+    read_header(path)
+    clean_counts(
+        read_raw(path, find_sidecar(path), ["kind"]), id="x", role="spatial", technology="MERFISH", source=path.name,
+        celltype_key="kind",
+    )  # fmt: skip
+
+
+def sheet(path: Path) -> None:
+    from spatialimpute.io.samplesheet import Sheet
+
+    Sheet(path, ROOT / "assets/schema_input.json", path.parent)
+
+
+def gene_lists(path: Path) -> None:
+    from spatialimpute.gene_aliases import read_aliases
+    from spatialimpute.gene_lists import parse_gene_list, read_gene_folds
+
+    for read in (parse_gene_list, read_gene_folds, read_aliases):
+        try:
+            read(str(path))
+        except InputError:
+            continue
+
+
+def write_old_h5ad(path: Path) -> None:
+    """As anndata wrote before 0.7: tables as compound datasets."""
+    with h5py.File(path, "w") as file:
+        x = sp.csr_matrix(COUNTS)
+        for name in ("data", "indices", "indptr"):
+            file[f"X/{name}"] = getattr(x, name)
+        file["X"].attrs.update({"h5sparse_format": "csr", "h5sparse_shape": x.shape})
+        file["obs"] = np.array([(f"c{i}".encode(), i) for i in range(12)], [("index", "S4"), ("n", "i4")])
+        file["var"] = np.array([(f"Gene{i}".encode(),) for i in range(11)], [("index", "S8")])
+        file["obsm"] = np.array([([i, i * i],) for i in range(12)], [("X_spatial", "f8", (2,))])
+
+
+def attempt(read, path: Path) -> str:
+    """Read in a child process; what it ended of, "" when it read or said InputError."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        signal.alarm(SECONDS)
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        try:
+            read(path)
+        except InputError:
+            pass
+        except BaseException:
+            os.write(writer, traceback.format_exc()[-4000:].encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        said = pipe.read().decode()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return said or (f"ended by signal {-status}" if status else "")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded():
+    """Libraries loaded once, not in every child."""
+    import loompy  # noqa: F401
+    import scanpy  # noqa: F401
+    import spatialimpute.io.readers
+    import spatialimpute.qc  # noqa: F401
+
+
+HDF5 = {
+    "dense.h5ad": lambda path: data(kind=["a", "b"] * 6).write_h5ad(path, compression="gzip"),
+    "sparse.h5ad": lambda path: data(sp.csr_matrix(COUNTS), kind=["a", None] * 6).write_h5ad(path),
+    "columns.h5ad": lambda path: data(sp.csc_matrix(COUNTS)).write_h5ad(path),
+    "old.h5ad": write_old_h5ad,
+    "x.loom": write_loom,
+    "x.h5": write_10x_h5,
+}
+TEXTS = {
+    "x.csv": (lambda path: table().to_csv(path), counted),
+    "x.csv.gz": (lambda path: write_gz(path, table().to_csv().encode()), counted),
+    "x.coords.csv": (lambda path: table()[["x", "y"]].to_csv(path), counted),
+    "sheet.csv": (lambda path: path.write_text(GOOD_SHEET), sheet),
+    "folds.json": (lambda path: path.write_text('{"s1": [["Gene1", "Gene2"], ["Gene3"]]}'), gene_lists),
+    "aliases.tsv": (lambda path: path.write_text("alias\tsymbol\nA\tGene1\n# no\nB\tGene2\n"), gene_lists),
+}
+PARTS = ("matrix.mtx", "features.tsv", "barcodes.tsv")
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory):
+    """The undamaged files."""
+    folder = tmp_path_factory.mktemp("originals")
+    for name, write in HDF5.items():
+        write(folder / name)
+    for name, (write, _read) in TEXTS.items():
+        write(folder / name)
+    write_mtx(folder / "run")
+    return folder
+
+
+@pytest.fixture
+def workplace(tmp_path):
+    write_good(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", HDF5)
+@FUZZ
+@given(edits=OBJECT_EDITS)
+def test_hdf5_with_odd_objects(originals, workplace, name, edits):
+    path = workplace / name
+    shutil.copyfile(originals / name, path)
+    edit_objects(path, edits)
+    assert attempt(counted, path) == ""
+
+
+@pytest.mark.parametrize("name", HDF5)
+@FUZZ
+@given(edits=BYTE_EDITS)
+def test_hdf5_with_odd_bytes(originals, workplace, name, edits):
+    path = workplace / name
+    shutil.copyfile(originals / name, path)
+    edit_bytes(path, edits)
+    assert attempt(counted, path) == ""
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@FUZZ
+@given(edits=BYTE_EDITS)
+def test_texts_with_odd_bytes(originals, workplace, name, edits):
+    path = workplace / name
+    shutil.copyfile(originals / name, path)
+    edit_bytes(path, edits)
+    if name == "x.coords.csv":  # read with the counts that it lies beside
+        path = workplace / "x.csv"
+        shutil.copyfile(originals / "x.csv", path)
+    assert attempt(TEXTS[name][1], path) == ""
+
+
+@pytest.mark.parametrize("part", PARTS)
+@FUZZ
+@given(edits=BYTE_EDITS)
+def test_10x_folders_with_odd_bytes(originals, workplace, part, edits):
+    folder = workplace / "run"
+    shutil.copytree(originals / "run", folder, dirs_exist_ok=True)
+    shutil.copyfile(originals / "x.coords.csv", workplace / "run.coords.csv")
+    edit_bytes(folder / part, edits)
+    assert attempt(counted, folder) == ""
+
+
+@pytest.mark.parametrize("name", [*HDF5, *TEXTS, "run"])
+def test_undamaged_files_are_read(originals, workplace, name):
+    """What the examples start from is read in full, so that damage alone is what they tell of."""
+    for path in originals.iterdir():
+        if path.is_file():
+            shutil.copyfile(path, workplace / path.name)
+    shutil.copyfile(originals / "x.coords.csv", workplace / "run.coords.csv")
+    if name == "run":
+        counted(shutil.copytree(originals / "run", workplace / "run"))
+    else:
+        (TEXTS[name][1] if name in TEXTS else counted)(workplace / ("x.csv" if name == "x.coords.csv" else name))
