@@ -2,6 +2,7 @@
 """Impute every target gene in every spatial cell: posterior mean, standard deviation and interval."""
 
 import logging
+from dataclasses import replace
 
 import click
 from spatialimpute import cli
@@ -29,6 +30,7 @@ def main(
     threads, params_json,
 ):  # fmt: skip
     cli.set_threads(threads)
+    import numpy as np
     from spatialimpute import device, training
     from spatialimpute.baselines.knn import KNN
     from spatialimpute.evaluation.reliability import gene_table
@@ -55,13 +57,14 @@ def main(
         genes = gene_table(counts, reference_counts, panel, None, passes=0, warns=0)
         write_tsv("genes.tsv", genes)
 
-    in_use = counts.select(panel.shared)
+    # From here on the panel's counts alone, once: the only thing in memory that grows with cells.
+    counts = replace(counts, X=counts.select(panel.shared), genes=np.array(panel.shared), gene_ids=None)
     knn = None
     if chosen["knn_weight"] > 0:
-        fitted = KNN().fit(reference_counts, in_use, panel.shared)
+        fitted = KNN().fit(reference_counts, counts.X, panel.shared)
 
         def knn(cells):
-            return fitted.predict(panel.targets, in_use[cells])
+            return fitted.predict(panel.targets, counts.X[cells])
 
     imputer = Imputer(stacks, counts, panel, n_samples, interval, seed, where, knn, chosen["knn_weight"])
     latents = [encode_reference(stacks[0], s, reference, panel) for s, reference in enumerate(reference_counts)]

@@ -57,9 +57,11 @@ def test_scores_against_loops(data):
         assert row.detected == np.count_nonzero(x)
 
 
-def test_more_genes_than_one_chunk(data):
+@pytest.mark.parametrize("genes_at_once", [1, H + 1])
+def test_more_genes_than_one_chunk(data, genes_at_once, monkeypatch):
     counts, prediction, total = data
-    times = metrics.GENE_CHUNK // H + 2
+    monkeypatch.setattr(metrics, "BLOCK_FLOATS", genes_at_once * len(total))
+    times = 3
     many = metrics.score_genes(np.tile(counts, times), np.tile(prediction, times), total)
     one = metrics.score_genes(counts, prediction, total)
     assert len(many) == H * times
@@ -115,7 +117,9 @@ def brute_moran(x, coords, k):
     return above / np.sum(x**2)
 
 
-def test_moran_against_loop(data):
+@pytest.mark.parametrize("block", [1, 10**6])
+def test_moran_against_loop(data, block, monkeypatch):
+    monkeypatch.setattr(metrics, "BLOCK_FLOATS", block)
     counts, _, _ = data
     coords = np.random.default_rng(0).uniform(size=(N, 2))
     expected = [brute_moran(counts[:, j], coords, 6) for j in range(H)]

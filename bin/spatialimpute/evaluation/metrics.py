@@ -18,8 +18,8 @@ from scipy.stats import rankdata
 #: Stabilizers of the structural similarity: (0.01 L)² and (0.03 L)² for data of range L = 1.
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
 
-#: Genes handled at once, so that the working memory is a few arrays of cells × 64.
-GENE_CHUNK = 64
+#: Cells × genes handled at once; the working memory is a few arrays of this size.
+BLOCK_FLOATS = 2_000_000
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -93,9 +93,9 @@ def score_genes(counts: np.ndarray, prediction: np.ndarray, total: np.ndarray) -
     prediction, `spearman_partial` of counts and prediction given the total.
     """
     total = np.asarray(total, dtype=np.float64)
-    parts = []
-    for start in range(0, counts.shape[1], GENE_CHUNK):
-        columns = slice(start, start + GENE_CHUNK)
+    parts, width = [], _genes_at_once(len(total))
+    for start in range(0, counts.shape[1], width):
+        columns = slice(start, start + width)
         x = np.asarray(counts[:, columns], dtype=np.float64)
         y = np.asarray(prediction[:, columns], dtype=np.float64)
         expected = y * total[:, None]
@@ -134,14 +134,19 @@ def moran_i(values: np.ndarray, coords: np.ndarray, k: int = 6) -> np.ndarray:
     own = nearest == np.arange(n)[:, None]
     own[~own.any(axis=1), -1] = True
     graph = sp.csr_matrix((np.full(n * k, 1 / k), nearest[~own], np.arange(0, n * k + 1, k)), shape=(n, n))
-    out = []
-    for start in range(0, values.shape[1], GENE_CHUNK):
-        chunk = values[:, start : start + GENE_CHUNK]
+    values = values.tocsc() if sp.issparse(values) else values
+    out, width = [], _genes_at_once(n)
+    for start in range(0, values.shape[1], width):
+        chunk = values[:, start : start + width]
         x = _center(chunk.toarray() if sp.issparse(chunk) else chunk)
         square = (x * x).sum(axis=0)
         cross = (x * (graph @ x)).sum(axis=0)
         out.append(np.divide(cross, square, out=np.zeros_like(cross), where=square > 0))
     return np.concatenate(out) if out else np.zeros(0)
+
+
+def _genes_at_once(n_cells: int) -> int:
+    return max(1, BLOCK_FLOATS // n_cells)
 
 
 def _center(x: np.ndarray) -> np.ndarray:

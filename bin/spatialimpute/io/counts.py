@@ -38,13 +38,15 @@ class Counts:
     gene_ids: np.ndarray | None = None
 
     def select(self, genes) -> sp.csr_matrix:
-        """Columns of `genes`, in that order; CSR of shape (n_cells, len(genes)).
+        """Columns of `genes`, in that order; CSR of shape (n_cells, len(genes)), X itself if these are its columns.
 
         Raises
         ------
         InputError
             A gene is not in this dataset.
         """
+        if np.array_equal(self.genes, genes):
+            return self.X
         position = pd.Index(self.genes).get_indexer(genes)
         if (position < 0).any():
             gene = np.asarray(genes)[position < 0][0]

@@ -16,8 +16,9 @@ class CsrTensor:
     def __init__(self, matrix: sp.csr_matrix, device: torch.device | str = "cpu"):
         self.n_genes = matrix.shape[1]
         self.indptr = torch.as_tensor(matrix.indptr.astype(np.int64), device=device)
-        self.indices = torch.as_tensor(matrix.indices.astype(np.int32), device=device)
-        self.values = torch.as_tensor(matrix.data.astype(np.float32), device=device)
+        # As they are where their type fits: on a CPU they are then the matrix's own.
+        self.indices = torch.as_tensor(matrix.indices.astype(np.int32, copy=False), device=device)
+        self.values = torch.as_tensor(matrix.data.astype(np.float32, copy=False), device=device)
 
     def gather(self, cells: Tensor) -> CountBatch:
         """Counts of `cells` (M, B) int64."""
