@@ -50,6 +50,24 @@ def empty_cells(folder):
     return "x.csv"
 
 
+HUGE = "40.1e991363691613"
+
+
+@spatial("file: csv with an exponent of twelve digits", "gene 'Gene1', cell 'cell2' holds inf", command="qc")
+def huge_count(folder):
+    frame = table().astype({"Gene1": object})
+    frame.iloc[2, 1] = HUGE
+    frame.to_csv(folder / "x.csv")
+    return "x.csv"
+
+
+@spatial("file: second file with an exponent of twelve digits", "cell 'cell0' has coordinates", command="qc")
+def huge_place(folder):
+    (folder / "x.coords.csv").write_text("cell_id,x,y\n" + "".join(f"cell{i},{HUGE},2\n" for i in range(12)))
+    table().drop(columns=["x", "y"]).to_csv(folder / "x.csv")
+    return "x.csv"
+
+
 @spatial("file: gz cut short", "x.csv.gz", "Compressed file ended", "copy it again", command="qc")
 def cut_gz(folder):
     write_gz(folder / "x.csv.gz", table().to_csv().encode() * 50)
@@ -142,6 +160,11 @@ def zero_byte(run):
     whole = (run / "matrix.mtx").read_bytes()
     at = whole.rindex(b"\n", 0, len(whole) // 2)
     (run / "matrix.mtx").write_bytes(whole[:at] + b"\0" + whole[at + 1 :])
+
+
+@mtx("with an exponent of twelve digits", "cannot be read as 10x mtx", "export or copy the file again")
+def huge_entry(run):
+    (run / "matrix.mtx").write_text(f"%%MatrixMarket matrix coordinate real general\n11 12 1\n1 1 {HUGE}\n")
 
 
 @mtx("claims 10^12 entries", "its header claims 1,000,000,000,000 entries", "copy it again")

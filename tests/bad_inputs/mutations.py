@@ -15,6 +15,7 @@ BYTE_EDITS = st.lists(
             st.binary(min_size=1, max_size=9),
             st.sampled_from(
                 (b"\xff" * 8, b"\0" * 8, b"-1", b"1e99", b"nan", b"\n", b",", b"\t", b'"', b"%", b"9" * 19)
+                + (b"e99363963259352", b"1e99363963259352")
             ),
         ),
     ),

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from spatialimpute.errors import InputError
 from spatialimpute.io.formats import mtx_files
 from spatialimpute.io.memory import require_memory
-from spatialimpute.io.text import open_text
+from spatialimpute.io.text import SAFE_NUMBERS, open_text
 
 #: The shortest entry is "1 1 1" and a newline; packed, an entry still takes a good part of a byte.
 BYTES_PER_ENTRY, PACKED_ENTRIES_PER_BYTE = 6, 10
@@ -53,7 +53,9 @@ def _read_matrix(matrix: Path, features: Path, barcodes: Path, n_genes: int, n_c
             )
         _require_room(matrix, n_entries)
         types = {"gene": np.int32, "cell": np.int32, "count": np.float64}
-        blocks = pd.read_csv(text, sep=r"\s+", header=None, names=list(types), dtype=types, chunksize=BLOCK)
+        blocks = pd.read_csv(
+            text, sep=r"\s+", header=None, names=list(types), dtype=types, chunksize=BLOCK, **SAFE_NUMBERS
+        )
         entries = pd.concat(blocks, ignore_index=True) if n_entries else pd.DataFrame(columns=list(types), dtype=int)
     if len(entries) != n_entries:
         raise InputError(

@@ -16,7 +16,7 @@ from spatialimpute.io.formats import (
     table_header,
     table_separator,
 )
-from spatialimpute.io.text import open_text
+from spatialimpute.io.text import SAFE_NUMBERS, open_text
 
 BLOCK_VALUES = 8 << 20
 
@@ -101,6 +101,7 @@ def _blocks(path: Path, n_columns: int):
                 chunksize=rows,
                 low_memory=False,
                 on_bad_lines="error",
+                **SAFE_NUMBERS,
             ) as reader,
         ):
             yield from reader
@@ -122,7 +123,7 @@ def _names_cells(header: list[str], first: pd.DataFrame) -> bool:
 
 
 def _is_text(column: pd.Series) -> bool:
-    return bool(pd.to_numeric(column, errors="coerce").notna().mean() < NUMERIC_SHARE)
+    return bool(to_floats(column).notna().mean() < NUMERIC_SHARE)
 
 
 def _obs_columns(path, header, first, keys, has_ids) -> list[bool]:
@@ -144,7 +145,7 @@ def _obs_columns(path, header, first, keys, has_ids) -> list[bool]:
 def _numbers(path: Path, block: pd.DataFrame, header: list[str], row: int) -> np.ndarray:
     columns = {}
     for i in block.columns:
-        columns[i] = numbers = pd.to_numeric(block[i], errors="coerce")
+        columns[i] = numbers = to_floats(block[i])
         bad = numbers.isna() & block[i].notna()
         if bad.any():
             position = int(np.flatnonzero(bad)[0])
@@ -153,6 +154,20 @@ def _numbers(path: Path, block: pd.DataFrame, header: list[str], row: int) -> np
                 "expected a count; correct the value or remove the column"
             )
     return pd.DataFrame(columns).to_numpy(dtype=np.float64)
+
+
+def to_floats(column: pd.Series) -> pd.Series:
+    """The column as floats, NaN for what is no number. `pd.to_numeric` crashes on texts like 1e9999999999."""
+    if pd.api.types.is_numeric_dtype(column):
+        return column.astype(np.float64)
+    return column.astype(object).map(_float).astype(np.float64)
+
+
+def _float(value) -> float:
+    try:
+        return float(value) if "_" not in str(value) else np.nan  # to Python 1_000 is a number
+    except (TypeError, ValueError):
+        return np.nan
 
 
 def read_coordinates(path: str | Path, cells: pd.Index) -> tuple[np.ndarray, str]:
@@ -173,7 +188,13 @@ def read_coordinates(path: str | Path, cells: pd.Index) -> tuple[np.ndarray, str
     try:
         with open_text(path) as text:
             table = pd.read_csv(
-                text, sep=table_separator(path), header=0, names=header, index_col=False, dtype={key: str}
+                text,
+                sep=table_separator(path),
+                header=0,
+                names=header,
+                index_col=False,
+                dtype={key: str},
+                **SAFE_NUMBERS,
             )
     except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
         raise InputError(f"{path}: cannot be read as a table ({error}); export it again") from None
@@ -190,7 +211,8 @@ def read_coordinates(path: str | Path, cells: pd.Index) -> tuple[np.ndarray, str
             "give every cell a row under the same id"
         )
     for column in columns:
-        bad = pd.to_numeric(table[column], errors="coerce").isna() & table[column].notna()
+        numbers = to_floats(table[column])
+        bad = numbers.isna() & table[column].notna()
         if bad.any():
             at = int(np.flatnonzero(bad)[0])
             raise InputError(

@@ -11,6 +11,8 @@ from spatialimpute.errors import InputError
 MAX_LINE = 64 << 20
 #: A table of counts packs at most so well; unpacked bytes that are read whatever the ratio.
 MAX_RATIO, UNQUESTIONED = 500, 1 << 30
+#: For `pd.read_csv`: its other parsers of numbers crash on an exponent of ten digits.
+SAFE_NUMBERS = {"float_precision": "round_trip"}
 
 
 def open_text(path: Path) -> io.TextIOWrapper:

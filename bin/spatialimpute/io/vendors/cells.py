@@ -9,7 +9,8 @@ import pandas as pd
 from spatialimpute.errors import InputError
 from spatialimpute.io.formats import table_header, table_separator
 from spatialimpute.io.memory import require_memory
-from spatialimpute.io.text import open_text
+from spatialimpute.io.tables import to_floats
+from spatialimpute.io.text import SAFE_NUMBERS, open_text
 
 #: Of a number or a pointer to a text.
 VALUE_BYTES = 8
@@ -37,7 +38,7 @@ def read_cells(path: Path, ids: tuple[str, ...] = (), numeric: tuple[str, ...] =
             dtype = {name: str for name in ids}
             options = {"header": 0, "names": header, "index_col": False, "dtype": dtype, "low_memory": False}
             with open_text(path) as text:
-                table = pd.read_csv(text, sep=table_separator(path), **options)
+                table = pd.read_csv(text, sep=table_separator(path), **options, **SAFE_NUMBERS)
     except (ValueError, OSError, EOFError) as error:  # the libraries' errors of parsing are ValueErrors
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: cannot be read as a table ({reason}); copy or export it again") from None
@@ -58,7 +59,7 @@ def to_numbers(path: Path, table: pd.DataFrame, columns: tuple[str, ...], first_
         Text among them.
     """
     for column in columns:
-        values = pd.to_numeric(table[column], errors="coerce").astype(np.float64)
+        values = to_floats(table[column])
         bad = (values.isna() & table[column].notna()).to_numpy()
         if bad.any():
             at = int(bad.argmax())

@@ -54,9 +54,11 @@ def _ids(table, path: Path):
     """`<fov>_<cell_ID>` of each row; either number may be stored as a float."""
     import pandas as pd
 
+    from spatialimpute.io.tables import to_floats
+
     parts = []
     for key in KEYS:
-        numbers = pd.to_numeric(table[key], errors="coerce")
+        numbers = to_floats(table[key])
         bad = numbers.isna() | (numbers % 1 != 0)
         if bad.any():
             at = int(bad.to_numpy().argmax())

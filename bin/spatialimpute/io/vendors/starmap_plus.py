@@ -49,12 +49,13 @@ def _read_genes_in_rows(path: Path):
     import scipy.sparse as sp
 
     from spatialimpute.io.formats import table_header
-    from spatialimpute.io.text import open_text
+    from spatialimpute.io.text import SAFE_NUMBERS, open_text
 
     cells = table_header(path)[1:]
     rows = max(1, BLOCK_VALUES // max(1, len(cells)))
     blocks, genes = [], []
-    with open_text(path) as text, pd.read_csv(text, index_col=0, chunksize=rows, dtype={0: str}) as reader:
+    options = {"index_col": 0, "chunksize": rows, "dtype": {0: str}, **SAFE_NUMBERS}
+    with open_text(path) as text, pd.read_csv(text, **options) as reader:
         for block in reader:
             blocks.append(sp.csr_matrix(block.to_numpy(dtype="float64")))
             genes += block.index.astype(str).tolist()

@@ -98,13 +98,13 @@ def _read_positions(path: Path):
     """Positions of all spots by barcode."""
     import pandas as pd
 
-    from spatialimpute.io.text import open_text
+    from spatialimpute.io.text import SAFE_NUMBERS, open_text
     from spatialimpute.io.vendors.cells import read_cells, to_numbers
 
     numeric = ("in_tissue", *CENTERS)
     if _has_header(path, column_names(path)):
         return read_cells(path, ids=("barcode",), numeric=numeric).set_index("barcode")
     with open_text(path) as text:
-        table = pd.read_csv(text, header=None, names=POSITIONS, dtype={"barcode": str})
+        table = pd.read_csv(text, header=None, names=POSITIONS, dtype={"barcode": str}, **SAFE_NUMBERS)
     to_numbers(path, table, numeric, first_row=1)
     return table.set_index("barcode")
