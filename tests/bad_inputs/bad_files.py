@@ -3,6 +3,7 @@
 import os
 
 import scipy.sparse as sp
+import vendor_bundles
 from corpus import case, spatial
 from good_files import CELLS, COUNTS, table, write_gz, write_mtx
 
@@ -216,3 +217,28 @@ def no_places(folder):
     (folder / "x.coords.csv").write_text("cell_id,left\na,1\n")
     table().drop(columns=["x", "y"]).to_csv(folder / "x.csv")
     return "x.csv"
+
+
+# ------------------------------------------------------------------------------ instruments' folders
+
+
+def deep_json(name: str, write, part: str) -> None:
+    """A case of nested brackets in a JSON file of a folder."""
+
+    @spatial(f"folder: nested brackets in {name}", part, "cannot be read as JSON (too deep)", command="check_inputs")
+    def spoil(folder):
+        write(folder / "run")
+        (folder / "run" / part).write_text("[" * 200_000)
+        return "run"
+
+
+deep_json("scale factors", vendor_bundles.visium, "spatial/scalefactors_json.json")
+deep_json("a zarr store", vendor_bundles.spatialdata, "tables/table/zarr.json")
+deep_json("an old zarr store", lambda path: vendor_bundles.spatialdata(path, version=2), "tables/table/.zattrs")
+
+
+@spatial("folder: JSON of 20 MB", "more than 16 MB, too large for its kind", command="check_inputs")
+def large_json(folder):
+    vendor_bundles.visium(folder / "run")
+    (folder / "run/spatial/scalefactors_json.json").write_text(f'{{"x": "{"x" * (20 << 20)}"}}')
+    return "run"

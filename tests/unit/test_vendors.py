@@ -208,6 +208,9 @@ def test_stores_that_cannot_be_read(tmp_path):
     array.write_text(json.dumps({**about, "filters": [{"id": "pickle"}]}))
     with pytest.raises(InputError, match="stored as pickle, which may run any code"):
         read_raw(folder)
+    array.write_text(json.dumps({**about, "chunks": [10**9]}))
+    with pytest.raises(InputError, match="claims chunks .1000000000. of shape .5."):
+        read_raw(folder)
     array.write_text(json.dumps({**about, "shape": [10**12]}))
     with pytest.raises(InputError, match="claims shape .1000000000000., but holds"):
         read_raw(folder)
@@ -217,6 +220,33 @@ def test_stores_that_cannot_be_read(tmp_path):
     about.write_text(json.dumps({**json.loads(about.read_text()), "region": ".."}))
     with pytest.raises(InputError, match="no name of an element"):
         source_files(folder)
+
+
+@pytest.mark.filterwarnings("ignore:zarr v3 autosharding")
+def test_codecs_that_are_not_known_to_be_harmless(tmp_path):
+    folder = bundles.spatialdata(tmp_path / "x.zarr", version=3)
+    array = folder / "tables" / "table" / "obs" / "kind" / "zarr.json"
+    about = json.loads(array.read_text())
+    shard = {"name": "sharding_indexed", "configuration": {"codecs": ["bytes", {"name": "numcodecs.pickle"}]}}
+    for codec in ("numcodecs.pickle", {"name": "json2"}, shard):
+        array.write_text(json.dumps({**about, "codecs": [*about["codecs"], codec]}))
+        with pytest.raises(InputError, match="stored as (pickle|json2), which may run any code"):
+            read_raw(folder)
+
+
+@pytest.mark.parametrize(
+    "part", ["tables", "tables/table", "tables/table/obsm/spatial", "tables/table/X/data/zarr.json", "shapes"]
+)
+@pytest.mark.filterwarnings("ignore:zarr v3 autosharding")
+def test_links_within_a_store_are_not_followed(tmp_path, part):
+    folder = bundles.spatialdata(tmp_path / "x.zarr", circles=part == "shapes")
+    (tmp_path / "linked.zarr").symlink_to(folder)
+    assert read_raw(tmp_path / "linked.zarr").n_obs == 5
+    (folder / part).rename(tmp_path / "outside")
+    (folder / part).symlink_to(tmp_path / "outside")
+    for read in (source_files, read_raw):
+        with pytest.raises(InputError, match=f"{part.split('/')[-1]}.*: a link or a pipe, which is not followed"):
+            read(folder)
 
 
 @pytest.mark.filterwarnings("ignore:zarr v3 autosharding")

@@ -1,5 +1,7 @@
 """The interface of all bundles."""
 
+import json
+import os
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
     import anndata as ad
 
 N_LISTED = 12
+#: Bytes of the largest JSON file that is read: of scale factors, or of an array's metadata.
+MAX_JSON = 16 << 20
 
 
 class Bundle(ABC):
@@ -108,6 +112,53 @@ def listing(folder: Path) -> str:
     return ", ".join(names[:N_LISTED]) + (f" and {len(names) - N_LISTED} more" if len(names) > N_LISTED else "") or (
         "an empty folder"
     )
+
+
+def plain_files(folder: Path) -> list[Path]:
+    """All files below a folder.
+
+    Raises
+    ------
+    InputError
+        A link, behind which other files would be read than those that are checked, or a pipe among them.
+    """
+    found, folders = [], [folder]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(Path(entry.path))
+                elif entry.is_file(follow_symlinks=False):
+                    found.append(Path(entry.path))
+                else:
+                    refuse_link(Path(entry.path))
+    return sorted(found)
+
+
+def refuse_link(path: Path) -> None:
+    """Say that a link within a folder is not followed."""
+    raise InputError(f"{path}: a link or a pipe, which is not followed; copy the folder with its content (cp -rL)")
+
+
+def read_json(path: Path) -> dict:
+    """The object in a small JSON file.
+
+    Raises
+    ------
+    InputError
+        It holds none, or is larger than any of its kind.
+    """
+    try:
+        if path.stat().st_size > MAX_JSON:
+            raise InputError(f"{path}: more than {MAX_JSON >> 20} MB, too large for its kind; copy it again")
+        content = json.loads(path.read_text())
+    except RecursionError:
+        raise InputError(f"{path}: cannot be read as JSON (too deep); copy it again") from None
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error}); copy it again") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object; copy it again")
+    return content
 
 
 def check_10x(path: Path) -> None:

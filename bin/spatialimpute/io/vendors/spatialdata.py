@@ -4,17 +4,24 @@ https://spatialdata.scverse.org/en/stable/design_doc.html. A table is read by an
 `obsm['spatial']`, else the circles or points of the region that it annotates.
 """
 
-import json
 import math
+from functools import cached_property
 from pathlib import Path
 
 from spatialimpute.errors import InputError
 from spatialimpute.io.formats import COORDINATE_KEYS, Header, coordinate_columns, match_names
+from spatialimpute.io.hdf5 import TEXT_BYTES
 from spatialimpute.io.memory import require_memory
-from spatialimpute.io.vendors.bundle import Bundle
+from spatialimpute.io.vendors.bundle import Bundle, plain_files, read_json, refuse_link
 
 #: An array that claims more than this, and a hundred thousand times what it holds, is no data but a trap.
 MAX_EMPTY_BYTES, MAX_RATIO = 1 << 30, 100_000
+#: Compressors and encodings that only unpack, as anndata and spatialdata write or let choose; others may run code.
+CODECS = frozenset(
+    "blosc zstd zlib gzip lz4 lzma bz2 shuffle delta crc32 crc32c bytes endian transpose sharding_indexed vlen-utf8 "
+    "vlen-bytes".split()
+)
+METADATA = (".zarray", ".zgroup", ".zattrs", "zarr.json")
 #: What QC reads of a table, and the dense matrices that it reads by blocks of rows.
 READ, BY_BLOCKS = ("obs/", "var/", "obsm/", "X", "layers/counts", "raw/"), ("X", "layers/counts", "raw/X")
 
@@ -26,12 +33,11 @@ class SpatialDataStore(Bundle):
     signs = ("tables/*/obs", "tables/zarr.json", "tables/.zgroup", "table/table/obs")
 
     def files(self) -> list[Path]:
-        table = self._table()
-        files = [path for path in sorted(table.rglob("*")) if path.is_file()]
-        return files + [self._shapes(region) for region in self._regions() if self._shapes(region).exists()]
+        shapes = [self._shapes(region) for region in self._regions()]
+        return self._files + [path for path in shapes if path.exists()]
 
     def header(self) -> Header:
-        table = self._table()
+        table = self._table
         if not any((table / part).is_dir() for part in ("X", "layers/counts", "raw/X")):
             raise InputError(f"{table}: holds no matrix; expected raw counts in X, layers['counts'] or raw")
         obsm = [path.name for path in table.glob("obsm/*") if path.is_dir()]
@@ -49,36 +55,55 @@ class SpatialDataStore(Bundle):
 
         if not self.header().coordinates:
             self._shapes_needed()
-        table = self._table()
-        arrays = [*table.rglob(".zarray"), *table.rglob("zarr.json")]
-        require_memory(sum(_claimed(array, table) for array in arrays), f"the content of {table}")
+        table = self._table
+        metadata = {path: read_json(path) for path in self._files if path.name in METADATA}
+        arrays = {path: about for path, about in metadata.items() if path.name != ".zattrs" and "shape" in about}
+        claimed = [_claimed(path, about, table) for path, about in arrays.items()]
+        require_memory(sum(claimed), f"the content of {table}")
         data = read_anndata_parts(zarr.open_group(str(table), mode="r", use_consolidated=False))
         if match_names(data.obsm, COORDINATE_KEYS) is None and coordinate_columns(data.obs.columns) is None:
             data.obsm["spatial"] = self._centers(data.obs)
         return data
 
+    @cached_property
+    def _files(self) -> list[Path]:
+        """The table's files, none of which is a link."""
+        return plain_files(self._table)
+
+    @cached_property
     def _table(self) -> Path:
         tables = [path.parent for path in sorted(self.folder.glob("tables/*/obs"))] or self._matches("table/table")
         named = [path for path in tables if path.name == "table"]
         if len(tables) == 1 or named:
-            return (named or tables)[0]
+            table = (named or tables)[0]
+            self._refuse_links(table)
+            return table
         names = ", ".join(path.name for path in tables) or "none"
         raise InputError(
             f"{self.folder}: expected one table, or one named 'table', below tables/, found {names}; "
             "delete the others from a copy of the store, or write the table as h5ad"
         )
 
+    def _refuse_links(self, path: Path) -> None:
+        """The store itself may be a link, as Nextflow makes it; nothing within it may."""
+        while path != self.folder:
+            if path.is_symlink():
+                refuse_link(path)
+            path = path.parent
+
     def _regions(self) -> list[str]:
-        return _names(_attributes(self._table()).get("region"))
+        return _names(_attributes(self._table).get("region"))
 
     def _shapes(self, region: str) -> Path:
         if Path(region).name != region or region == "..":  # a name from a file must not lead elsewhere
-            raise InputError(f"{self._table()}: region {region!r} is no name of an element; write the store again")
-        return self.folder / "shapes" / region / "shapes.parquet"
+            raise InputError(f"{self._table}: region {region!r} is no name of an element; write the store again")
+        path = self.folder / "shapes" / region / "shapes.parquet"
+        self._refuse_links(path)
+        return path
 
     def _shapes_needed(self) -> None:
         raise InputError(
-            f"{self._table()}: no coordinates: neither obsm['spatial'] nor shapes of the regions that it annotates "
+            f"{self._table}: no coordinates: neither obsm['spatial'] nor shapes of the regions that it annotates "
             f"({', '.join(self._regions()) or 'none'}); store the cells' centers in obsm['spatial']"
         )
 
@@ -86,7 +111,7 @@ class SpatialDataStore(Bundle):
         """Centers of the circles that the table's rows name, shape (n_cells, 2)."""
         import numpy as np
 
-        about = _attributes(self._table())
+        about = _attributes(self._table)
         region_key, instance_key = about.get("region_key"), about.get("instance_key")
         if region_key not in obs or instance_key not in obs:
             self._shapes_needed()
@@ -110,7 +135,7 @@ def _attributes(group: Path) -> dict:
     """A group's attributes, in either version of zarr."""
     for name, key in (("zarr.json", "attributes"), (".zattrs", None)):
         if (group / name).exists():
-            content = _json(group / name)
+            content = read_json(group / name)
             attributes = content.get(key) if key else content
             return attributes if isinstance(attributes, dict) else {}
     return {}
@@ -121,49 +146,56 @@ def _names(value) -> list[str]:
     return [value] if isinstance(value, str) else [str(name) for name in value] if isinstance(value, list) else []
 
 
-def _json(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error}); copy the store again") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected an object; copy the store again")
-    return content
-
-
-def _claimed(path: Path, table: Path) -> int:
-    """Bytes that an array, of which this is the metadata, takes in memory; 0 for what is read by blocks or not at all.
+def _claimed(path: Path, about: dict, table: Path) -> int:
+    """Bytes that reading an array takes in memory, by its metadata `about`; of one read by blocks, those of a block.
 
     Raises
     ------
     InputError
         It would run code when read, claims far more than it holds, or its metadata are damaged.
     """
-    content = _json(path)
-    if "pickle" in {name.rpartition(".")[2] for name in _codecs(content)}:
-        raise InputError(f"{path}: stored as pickle, which may run any code when read; write the store again without")
-    shape, dtype = content.get("shape"), str(content.get("dtype", content.get("data_type", "")))
-    if shape is None:
-        return 0
-    if not isinstance(shape, list) or not all(isinstance(n, int) and n >= 0 for n in shape):
-        raise InputError(f"{path}: found shape {shape!r}, expected a list of sizes; copy the store again")
-    digits = "".join(filter(str.isdigit, dtype)) or "8"
-    claimed = math.prod(shape) * int(digits) // (1 if path.name == ".zarray" else 8)
-    held = sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
+    codecs = {name.rpartition(".")[2] for key in ("codecs", "filters", "compressor") for name in _codecs(about.get(key))}
+    if codecs - CODECS:
+        raise InputError(
+            f"{path}: stored as {min(codecs - CODECS)}, which may run any code when read; write the store again without"
+        )
+    old = path.name == ".zarray"
+    chunks = about.get("chunks") if old else _within(about, "chunk_grid", "configuration", "chunk_shape")
+    shape, dtype = about["shape"], str(about.get("dtype" if old else "data_type", ""))
+    for what, sizes in (("shape", shape), ("chunks", chunks)):
+        if not isinstance(sizes, list) or not all(isinstance(n, int) and n >= 0 for n in sizes):
+            raise InputError(f"{path}: found {what} {sizes!r}, expected a list of sizes; copy the store again")
+    digits = "".join(filter(str.isdigit, dtype))
+    value = (int(digits) if old else max(1, int(digits) // 8)) if digits else TEXT_BYTES
+    claimed, block = math.prod(shape) * value, math.prod(chunks) * value
+    held = sum(file.stat().st_size for file in plain_files(path.parent))
     if claimed > max(MAX_EMPTY_BYTES, MAX_RATIO * held):
         raise InputError(f"{path}: claims shape {shape}, but holds {held} bytes; the store is damaged, copy it again")
+    if block > max(MAX_EMPTY_BYTES, claimed):
+        raise InputError(f"{path}: claims chunks {chunks} of shape {shape}; the store is damaged, copy it again")
     name = path.parent.relative_to(table).as_posix()
-    return claimed if name.startswith(READ) and not (name in BY_BLOCKS and len(shape) == 2) else 0
+    if name in BY_BLOCKS and len(shape) == 2:
+        return block
+    return max(claimed, block) if name.startswith(READ) else 0
 
 
-def _codecs(content) -> set[str]:
-    """Names of all codecs, filters and compressors anywhere in an array's metadata."""
-    if isinstance(content, list):
-        return set().union(*map(_codecs, content)) if content else set()
-    if not isinstance(content, dict):
+def _within(found, *keys: str):
+    """What lies at these keys of nested objects; None where it does not."""
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found
+
+
+def _codecs(found) -> set[str]:
+    """Names of codecs, filters and compressors, also of those within shards."""
+    if isinstance(found, str):
+        return {found}
+    if isinstance(found, list):
+        return set().union(*map(_codecs, found)) if found else set()
+    if not isinstance(found, dict):
         return set()
-    own = {str(content[key]) for key in ("id", "name") if key in content}
-    return own.union(*(_codecs(value) for value in content.values()))
+    inner = [_within(found, "configuration", key) for key in ("codecs", "index_codecs")]
+    return {str(found[key]) for key in ("id", "name") if key in found} | _codecs(inner)
 
 
 def _read_points(path: Path):

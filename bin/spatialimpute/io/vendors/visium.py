@@ -3,12 +3,11 @@
 https://www.10xgenomics.com/support/software/space-ranger/latest/analysis/outputs/spatial-outputs
 """
 
-import json
 from pathlib import Path
 
 from spatialimpute.errors import InputError
 from spatialimpute.io.formats import Header
-from spatialimpute.io.vendors.bundle import Bundle, check_10x, column_names, listing
+from spatialimpute.io.vendors.bundle import Bundle, check_10x, column_names, listing, read_json
 
 POSITIONS = ("barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres")
 CENTERS = ("pxl_col_in_fullres", "pxl_row_in_fullres")  # x, y
@@ -78,12 +77,9 @@ class Visium(Bundle):
         path = self.folder / "spatial" / "scalefactors_json.json"
         if not path.exists():
             return {}
-        try:
-            factors = json.loads(path.read_text())
-        except (ValueError, OSError) as error:
-            raise InputError(f"{path}: cannot be read as JSON ({error}); copy it again") from None
+        factors = read_json(path)
         for key in ("microns_per_pixel", "spot_diameter_fullres"):
-            value = factors.get(key, 1) if isinstance(factors, dict) else None
+            value = factors.get(key, 1)
             if not isinstance(value, int | float) or not 0 < value < float("inf"):
                 raise InputError(f"{path}: found {key} {value!r}, expected a positive number; copy it again")
         return factors
