@@ -144,3 +144,13 @@ def pointers_back(file):
 @h5ad("10x with a shape of 10^12 cells", "cannot be read as 10x h5", "export or copy", write=write_10x_h5)
 def claims_10x(file):
     file["matrix/shape"][...] = [11, 10**12]
+
+
+@h5ad("a group with two names", "'again' is a second name of a group, which is not", command="check_inputs")
+def second_name(file):
+    file["again"] = file["var"]
+
+
+@h5ad("a soft link to a group", "'raw' is a second name of a group, which is not followed", command="check_inputs")
+def soft_group(file):
+    file["raw"] = h5py.SoftLink("/uns")

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from corpus import GOOD_SHEET, HEADER
-from good_files import COUNTS, GENES, data, table
+from good_files import COUNTS, GENES, data, edit, table
 from running import ROOT, check_inputs, qc, run
 from spatialimpute.check import GPU_DEVICES, check_accelerator
 from spatialimpute.io import memory
 from spatialimpute.io.counts import read_counts
+from spatialimpute.io.gene_spellings import gene_spellings
+from spatialimpute.io.readers import read_raw
 from spatialimpute.io.tsv import read_tsv, write_tsv
 from spatialimpute.report.content import SectionWriter, escape
 
@@ -113,6 +115,43 @@ def test_more_than_the_memory_is_refused_before_it_is_allocated(folder, monkeypa
     assert not (folder / "counts.h5ad").exists()
 
 
+def test_the_old_reader_of_h5ad_needs_memory_for_everything(folder, monkeypatch):
+    """It reads dense matrices and `uns` whole; the new one takes the former by blocks and leaves out the latter."""
+    data(np.zeros((12, 11), np.float32)).write_h5ad(folder / "x.h5ad")
+    edit(folder / "x.h5ad", lambda file: file.create_dataset("uns/big", data=np.zeros(2_000_000)))
+    monkeypatch.setattr(memory, "available_memory", lambda: 10_000_000)
+    assert read_raw(folder / "x.h5ad").n_obs == 12
+    edit(folder / "x.h5ad", lambda file: file.attrs.__delitem__("encoding-type"))
+    with pytest.raises(MemoryError, match="the content of .*x.h5ad takes 0.0 GB"):
+        read_raw(folder / "x.h5ad")
+
+
+def test_what_a_soft_link_leads_to_needs_memory(folder, monkeypatch):
+    data().write_h5ad(folder / "x.h5ad")
+
+    def link(file):
+        file["uns/big"] = np.zeros(2_000_000)
+        file["obsm/coords"] = h5py.SoftLink("/uns/big")
+
+    edit(folder / "x.h5ad", link)
+    monkeypatch.setattr(memory, "available_memory", lambda: 10_000_000)
+    with pytest.raises(MemoryError):
+        read_raw(folder / "x.h5ad")
+
+
+def test_a_unit_of_coordinates_is_one_text(folder):
+    data().write_h5ad(folder / "x.h5ad")
+    edit(folder / "x.h5ad", lambda file: file.create_dataset("uns/coordinate_unit", data=["um"] * 1000))
+    assert read_raw(folder / "x.h5ad").uns["coordinate_unit"] == "unknown"
+
+
+def test_spellings_of_genes_are_read_within_the_memory(folder, monkeypatch):
+    path = folder / "spatial.h5ad"
+    assert "gene3" in gene_spellings(path)
+    monkeypatch.setattr(memory, "available_memory", lambda: 1000)
+    assert gene_spellings(path) is None
+
+
 def test_control_groups_limit_the_memory(monkeypatch, tmp_path):
     (tmp_path / "self").write_text("0::/job/step\n")
     (tmp_path / "job/step").mkdir(parents=True)
@@ -125,8 +164,6 @@ def test_control_groups_limit_the_memory(monkeypatch, tmp_path):
 
 def test_honest_files_pass_the_bounds(tmp_path):
     """An embedding with a soft link, and a chunked matrix of mostly zeros that packs well."""
-    from spatialimpute.io.readers import read_raw
-
     data().write_h5ad(tmp_path / "x.h5ad", compression="gzip")
     with h5py.File(tmp_path / "x.h5ad", "r+") as file:
         file["uns/again"] = h5py.SoftLink("/X")

@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from spatialimpute.errors import InputError
-from spatialimpute.io.formats import detect_format, mtx_files, open_hdf5, open_text, table_header
+from spatialimpute.io.formats import detect_format, mtx_files, table_header
+from spatialimpute.io.hdf5 import memory_of, open_hdf5
+from spatialimpute.io.memory import require_memory
+from spatialimpute.io.text import open_text
+
+#: Groups within groups to the texts: `matrix/features/name` of 10x.
+MAX_DEPTH = 3
 
 #: Where each kind of HDF5 file keeps what it says of its genes.
 _PLACES = {"h5ad": ("var", "raw/var", "raw.var"), "loom": ("row_attrs",), "10x h5": ("",)}
@@ -28,7 +34,7 @@ def gene_spellings(path: str | Path) -> dict[str, str] | None:
             spellings.setdefault(name.casefold(), name)
             spellings.setdefault(name.casefold().split(".")[0], name)  # ENSG00000000003.15
         return spellings
-    except (InputError, OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, csv.Error):
+    except (InputError, OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, MemoryError, csv.Error):
         return None  # QC will say what is wrong with it
 
 
@@ -45,10 +51,11 @@ def _names(path: Path, kind: str) -> Iterator[str] | None:
     return None
 
 
-def _texts(item) -> list[str]:
-    """All texts in an HDF5 group or dataset."""
+def _texts(item, depth: int = MAX_DEPTH) -> list[str]:
+    """All texts in an HDF5 dataset, or in a group's so deep within it."""
     if hasattr(item, "keys"):
-        return [text for key in item for text in _texts(item[key])]
+        return [text for key in item for text in _texts(item[key], depth - 1)] if depth else []
+    require_memory(memory_of(item), f"{item.name} of {item.file.filename}")
     if item.dtype.names:  # h5ad before anndata 0.7
         values = item[()]
         return [_text(text) for name in item.dtype.names if values[name].dtype.kind in "SO" for text in values[name]]

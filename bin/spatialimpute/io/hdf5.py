@@ -26,8 +26,9 @@ def open_hdf5(path: Path):
     Raises
     ------
     InputError
-        Damaged; or it refers to other files, by external links, external storage or virtual datasets; or its
-        header claims far more values than the file can hold.
+        Damaged; or it refers to other files, by external links, external storage or virtual datasets; or a group
+        has several names, so that what is read through it may be endless; or its header claims far more values
+        than the file can hold.
     """
     import h5py
 
@@ -71,24 +72,35 @@ def _refuse(file, path: Path) -> None:
 
 
 def _datasets(file, path: Path) -> dict:
-    """All datasets by name; raises InputError at a link that leaves the file."""
+    """All datasets by name, also by the names of soft links; raises InputError at a link out of the file or to a
+    group."""
     import h5py
 
-    found, outward = {}, []
+    found, outward, second = {}, [], []
 
     def visit(name: bytes, link) -> None:
         shown = name.decode("utf-8", "replace")
-        if link.type == h5py.h5l.TYPE_HARD:
-            item = file.get(name)
-            if isinstance(item, h5py.Dataset):
-                found[shown] = item
-        elif link.type != h5py.h5l.TYPE_SOFT:
+        if link.type not in (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT):
             outward.append(shown)
+            return
+        try:
+            item = file.get(name)
+        except RuntimeError:  # a soft link that leads in a circle, or through a link out of the file
+            return
+        if isinstance(item, h5py.Dataset):
+            found[shown] = item
+        elif isinstance(item, h5py.Group) and (link.type == h5py.h5l.TYPE_SOFT or h5py.h5o.get_info(item.id).rc > 1):
+            second.append(shown)
 
     file.id.links.visit(visit, info=True)
     if outward:
         raise InputError(
             f"{path}: {outward[0]!r} is a link to another file, which is not followed; export the file with its content"
+        )
+    if second:
+        raise InputError(
+            f"{path}: {second[0]!r} is a second name of a group, which is not followed; export the file without such "
+            "links"
         )
     return found
 
@@ -97,13 +109,18 @@ def _claimed(item) -> int:
     return math.prod(item.shape or ()) * item.dtype.itemsize
 
 
-def require_hdf5_memory(path: Path) -> None:
-    """Raise MemoryError where what QC reads of the file does not fit into memory."""
+def memory_of(item) -> int:
+    """Bytes that the values of a dataset take when all are read."""
+    return _claimed(item) * (TEXT_BYTES // item.dtype.itemsize if item.dtype.kind == "O" else 1)
+
+
+def require_hdf5_memory(path: Path, everything: bool = False) -> None:
+    """Raise MemoryError where what QC reads of the file, or `everything` in it, does not fit into memory."""
     needed = 0
     with open_hdf5(path) as file:
         for name, item in _datasets(file, path).items():
-            if _is_read(name) and not (name in _BY_BLOCKS and item.ndim == 2):
-                needed += _claimed(item) * (TEXT_BYTES // item.dtype.itemsize if item.dtype.kind == "O" else 1)
+            if everything or (_is_read(name) and not (name in _BY_BLOCKS and item.ndim == 2)):
+                needed += memory_of(item)
     require_memory(needed, f"the content of {path}")
 
 

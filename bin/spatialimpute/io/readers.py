@@ -22,9 +22,8 @@ from spatialimpute.io.formats import (
     coordinate_columns,
     detect_format,
     match_names,
-    open_hdf5,
 )
-from spatialimpute.io.hdf5 import require_hdf5_memory
+from spatialimpute.io.hdf5 import open_hdf5, require_hdf5_memory
 from spatialimpute.io.mtx import read_10x_mtx
 from spatialimpute.io.tables import read_coordinates, read_table
 from spatialimpute.io.vendors import find_bundle
@@ -130,6 +129,7 @@ def _read_h5ad(path: Path) -> ad.AnnData:
     with open_hdf5(path) as file:
         if "encoding-type" in file.attrs:
             return read_anndata_parts(file)
+    require_hdf5_memory(path, everything=True)
     data = ad.read_h5ad(path)  # written before anndata 0.8: its own reader knows the old layouts
     raw = None if data.raw is None else {"X": to_csr(data.raw.X), "var": data.raw.var}
     return ad.AnnData(
@@ -162,13 +162,14 @@ def read_anndata_parts(file) -> ad.AnnData:
         raw = {"X": matrix("raw/X", raw_var), "var": raw_var}
     keys = [key for key in file.get("obsm", ()) if key.casefold() in COORDINATE_KEYS]
     unit = "uns/coordinate_unit"
+    has_unit = unit in file and getattr(file[unit], "shape", None) == ()  # anything else could be of any size
     return ad.AnnData(
         X=matrix("X", var) if "X" in file and file["X"].attrs.get("encoding-type") != "null" else None,
         obs=obs,
         var=var,
         layers={"counts": matrix("layers/counts", var)} if "layers/counts" in file else {},
         obsm={key: ad.io.read_elem(file["obsm"][key]) for key in keys},
-        uns={"coordinate_unit": ad.io.read_elem(file[unit])} if unit in file else {},
+        uns={"coordinate_unit": ad.io.read_elem(file[unit])} if has_unit else {},
         raw=raw,
     )
 

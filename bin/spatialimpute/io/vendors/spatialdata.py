@@ -154,10 +154,11 @@ def _claimed(path: Path, about: dict, table: Path) -> int:
     InputError
         It would run code when read, claims far more than it holds, or its metadata are damaged.
     """
-    codecs = {name.rpartition(".")[2] for key in ("codecs", "filters", "compressor") for name in _codecs(about.get(key))}
-    if codecs - CODECS:
+    codecs = _codecs([about.get(key) for key in ("codecs", "filters", "compressor")])
+    unknown = {name.rpartition(".")[2] for name in codecs} - CODECS
+    if unknown:
         raise InputError(
-            f"{path}: stored as {min(codecs - CODECS)}, which may run any code when read; write the store again without"
+            f"{path}: stored as {min(unknown)}, which may run any code when read; write the store again without"
         )
     old = path.name == ".zarray"
     chunks = about.get("chunks") if old else _within(about, "chunk_grid", "configuration", "chunk_shape")
