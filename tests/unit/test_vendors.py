@@ -4,12 +4,17 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import vendor_bundles as bundles
 from spatialimpute.errors import InputError
+from spatialimpute.io import memory
 from spatialimpute.io.formats import read_header
 from spatialimpute.io.readers import read_raw
 from spatialimpute.io.vendors import source_files
+from spatialimpute.io.vendors.cells import read_cells
+from spatialimpute.io.vendors.spatialdata import _read_points
 from spatialimpute.qc import clean_counts
 from spatialimpute.technologies import other_instrument
 from vendor_bundles import COUNTS, GENES, XY
@@ -264,6 +269,31 @@ def test_stores_without_places(tmp_path):
     assert not read_header(folder).coordinates
     with pytest.raises(InputError, match="no coordinates: neither obsm"):
         read_raw(folder)
+
+
+def test_a_text_of_many_rows_is_held_once(tmp_path):
+    """A parquet file of 100 kB whose texts would take 400 MB."""
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 400, pa.int32()), ["x" * 1_000_000])
+    ids = [f"c{i}" for i in range(400)]
+    table = pa.table({"cell_id": ids, "note": text, "Mean.DAPI": [1.5] * 400, "nested": [["x"]] * 400})
+    pq.write_table(table, tmp_path / "cells.parquet", store_schema=False)
+    pool = pa.default_memory_pool()
+    before = pool.max_memory()
+    cells = read_cells(tmp_path / "cells.parquet", ids=("cell_id",))
+    assert pool.max_memory() <= max(before, 50 << 20)
+    assert list(cells["cell_id"]) == ids and list(cells) == ["cell_id", "note", "Mean.DAPI"]
+    assert len(set(map(id, cells["note"]))) == 1
+
+
+@pytest.mark.filterwarnings("ignore:zarr v3 autosharding")
+def test_tables_of_cells_and_shapes_are_held_against_the_memory(tmp_path, monkeypatch):
+    cells = bundles.xenium(tmp_path / "x") / "cells.parquet"
+    store = bundles.spatialdata(tmp_path / "x.zarr", circles=True)
+    monkeypatch.setattr(memory, "available_memory", lambda: 300)
+    with pytest.raises(MemoryError, match="the content of .*cells.parquet"):
+        read_cells(cells)
+    with pytest.raises(MemoryError, match="the content of .*shapes.parquet"):
+        _read_points(store / "shapes" / "cells" / "shapes.parquet")
 
 
 def test_a_folder_of_no_known_kind(tmp_path):

@@ -28,11 +28,7 @@ def read_cells(path: Path, ids: tuple[str, ...] = (), numeric: tuple[str, ...] =
     """
     try:
         if path.suffix == ".parquet":
-            import pyarrow.parquet as pq
-
-            about = pq.read_metadata(path)
-            require_memory(VALUE_BYTES * about.num_rows * about.num_columns, f"the content of {path}")
-            table = pq.read_table(path).to_pandas(ignore_metadata=True)
+            table = read_parquet(path, ignore_metadata=True)
         else:
             header = table_header(path)
             dtype = {name: str for name in ids}
@@ -45,9 +41,41 @@ def read_cells(path: Path, ids: tuple[str, ...] = (), numeric: tuple[str, ...] =
     if table.empty:
         raise InputError(f"{path}: no cells: the table has a header and no rows")
     for name in ids:
-        table[name] = [value.decode() if isinstance(value, bytes) else str(value) for value in table[name]]
+        texts = {value: value.decode() if isinstance(value, bytes) else str(value) for value in table[name].unique()}
+        table[name] = table[name].map(texts)
     to_numbers(path, table, numeric)
     return table
+
+
+def read_parquet(path: Path, ignore_metadata: bool = False) -> pd.DataFrame:
+    """The columns of a parquet file that hold one value per row.
+
+    A text that the file holds once for many rows is so in memory too: written out it may be any number of times the
+    file's size.
+
+    Raises
+    ------
+    MemoryError
+        The values do not fit.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        about, schema = file.metadata, file.schema_arrow
+    columns = [field for field in schema if not pa.types.is_nested(field.type)]
+    kinds = (pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary(), pa.binary_view())
+    texts = [field.name for field in columns if field.type in kinds]
+    fixed = [field.type.byte_width for field in columns if pa.types.is_fixed_size_binary(field.type)]
+    groups = [about.row_group(i) for i in range(about.num_row_groups)]
+    row_bytes = VALUE_BYTES * len(columns) + sum(fixed)
+    needed = about.num_rows * row_bytes + sum(group.total_byte_size for group in groups)
+    require_memory(needed, f"the content of {path}")
+    table = pq.read_table(path, columns=[field.name for field in columns], read_dictionary=texts)
+    frame = table.to_pandas(ignore_metadata=ignore_metadata)
+    for name in frame.columns[frame.dtypes == "category"]:
+        frame[name] = frame[name].astype(object)
+    return frame
 
 
 def to_numbers(path: Path, table: pd.DataFrame, columns: tuple[str, ...], first_row: int = 2) -> None:

@@ -203,10 +203,11 @@ def _read_points(path: Path):
     """Ids and places of the circles or points in a GeoParquet file."""
     import numpy as np
     import pandas as pd
-    import pyarrow.parquet as pq
+
+    from spatialimpute.io.vendors.cells import read_parquet
 
     try:
-        table = pq.read_table(path).to_pandas()
+        table = read_parquet(path)
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]}); copy the store again") from None
     shapes = table.get("geometry", pd.Series(dtype=object))
