@@ -89,6 +89,12 @@ def endless_field(folder):
     return "x.csv"
 
 
+@spatial("file: a line of commas", "more than 1,000,000 columns", "transpose the table", command="check_inputs")
+def commas(folder):
+    (folder / "x.csv").write_bytes(b"," * (60 << 20))
+    return "x.csv"
+
+
 @spatial("file: folder without a matrix", "a folder of no known kind", "found an empty folder", command="check_inputs")
 def folder_without_matrix(folder):
     (folder / "run").mkdir()

@@ -37,6 +37,7 @@ cell("unknown technology", "technology", "Zenium", "expected one of", "did you m
 cell("shell signs in a path", "spatial", "$(touch owned).h5ad", "without quotes, wildcards or shell signs")
 cell("wildcard", "spatial", "*.h5ad", "without quotes, wildcards or shell signs")
 cell("line break in a path", "spatial", '"a\nb.h5ad"', "without quotes, wildcards or shell signs")
+cell("name of a file too long", "spatial", f"{'x' * 300}.h5ad", "cannot be read (File name too long); correct the path")
 cell("missing file", "spatial", "gone.h5ad", "found 'gone.h5ad', no such file; correct the path")
 cell("path too long", "spatial", "d/" * 300 + "x" * 300, "no such file; correct the path")
 cell("system file", "spatial", "/etc/passwd", "unknown format; expected h5ad, loom")

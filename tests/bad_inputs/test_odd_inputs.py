@@ -60,6 +60,14 @@ def test_paths_with_spaces_and_other_letters(folder):
     assert run("qc", qc("s1", "spatial", "--input", place / "my file.h5ad"), folder)[0] == 0
 
 
+def test_a_name_to_which_nothing_can_be_added(folder):
+    name = f"{'x' * 249}.h5ad"
+    (folder / "spatial.h5ad").rename(folder / name)
+    (folder / "sheet.csv").write_text(f"{HEADER}\ns1,{name},reference.h5ad,MERFISH\n")
+    code, said = run("check_inputs", check_inputs(folder, {}), folder)
+    assert code == 0, said
+
+
 def test_repeated_names_are_told_apart_or_summed(folder):
     found = data(genes=["Gene1", *GENES[1:]], cells=["a"] * 12)
     found.write_h5ad(folder / "x.h5ad")

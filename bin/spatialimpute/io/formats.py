@@ -4,6 +4,7 @@ Imports neither pandas nor anndata: CHECK_INPUTS has to answer within a second o
 """
 
 import csv
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ CELL_ID_COLUMNS = (
     "index",
     "entityid",
 )
+
+#: Of a table; no genome has so many genes.
+MAX_COLUMNS = 1_000_000
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
 MTX_SUFFIXES = (".mtx", ".mtx.gz")
@@ -99,7 +103,7 @@ def find_sidecar(path: str | Path) -> Path | None:
     path = Path(path)
     for suffix in (".csv", ".csv.gz", ".tsv", ".tsv.gz"):
         sidecar = path.parent / f"{base_name(path)}.coords{suffix}"
-        if sidecar.exists():
+        if os.path.exists(sidecar):  # Path.exists raises where the longer name is too long
             return sidecar
     return None
 
@@ -252,6 +256,11 @@ def table_header(path: str | Path) -> list[str]:
     try:
         with open_text(path) as handle:
             line = handle.readline()
+        if line.count(separator) > MAX_COLUMNS:
+            raise InputError(
+                f"{path}: its first line has more than {MAX_COLUMNS:,} columns; expected cells in rows and genes in "
+                "columns: transpose the table or export it again"
+            )
         columns = [field.strip() for field in next(csv.reader([line], delimiter=separator), [])]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a text table in UTF-8 ({error}); export it again as CSV or TSV") from None

@@ -246,6 +246,9 @@ class Sheet:
             except PermissionError:
                 self._headers[path] = None
                 self._problem(row, column, name, "which may not be read; change its permissions")
+            except OSError as error:
+                self._headers[path] = None
+                self._problem(row, column, name, f"which cannot be read ({error.strerror}); correct the path")
         elif self._headers[path] is None:
             self._problem(row, column, name, "the same problem as above")
         return path, self._headers[path]
