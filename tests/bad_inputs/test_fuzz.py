@@ -15,11 +15,14 @@ import h5py
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import vendor_bundles
 from corpus import GOOD_SHEET
 from good_files import COUNTS, data, table, write_10x_h5, write_good, write_gz, write_loom, write_mtx
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mutations import BYTE_EDITS, OBJECT_EDITS, edit_bytes, edit_objects
 from spatialimpute.errors import InputError
+from spatialimpute.io.vendors import source_files
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = os.environ.get("FUZZ_EXAMPLES")
@@ -126,6 +129,16 @@ TEXTS = {
     "folds.json": (lambda path: path.write_text('{"s1": [["Gene1", "Gene2"], ["Gene3"]]}'), gene_lists),
     "aliases.tsv": (lambda path: path.write_text("alias\tsymbol\nA\tGene1\n# no\nB\tGene2\n"), gene_lists),
 }
+FOLDERS = {
+    "xenium": vendor_bundles.xenium,
+    "merscope": vendor_bundles.merscope,
+    "cosmx": lambda path: vendor_bundles.cosmx(path, gz=False),
+    "visium": vendor_bundles.visium,
+    "visium hd": lambda path: vendor_bundles.visium(path, "tissue_positions.parquet", mtx=True),
+    "starmap plus": vendor_bundles.starmap_plus,
+    "zarr 2": lambda path: vendor_bundles.spatialdata(path, version=2),
+    "zarr 3": lambda path: vendor_bundles.spatialdata(path, circles=True),
+}
 PARTS = ("matrix.mtx", "features.tsv", "barcodes.tsv")
 
 
@@ -138,6 +151,9 @@ def originals(tmp_path_factory):
     for name, (write, _read) in TEXTS.items():
         write(folder / name)
     write_mtx(folder / "run")
+    (folder / "folders").mkdir()
+    for name, write in FOLDERS.items():
+        write(folder / "folders" / name)
     return folder
 
 
@@ -189,6 +205,23 @@ def test_10x_folders_with_odd_bytes(originals, workplace, part, edits):
     shutil.copyfile(originals / "x.coords.csv", workplace / "run.coords.csv")
     edit_bytes(folder / part, edits)
     assert attempt(counted, folder) == ""
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+@settings(FUZZ, max_examples=int(EXAMPLES or 25))
+@given(which=st.floats(0, 1, exclude_max=True), edits=BYTE_EDITS)
+def test_instruments_folders_with_odd_bytes(originals, workplace, name, which, edits):
+    folder = workplace / "run"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(originals / "folders" / name, folder)
+    files = source_files(folder)
+    edit_bytes(files[int(which * len(files))], edits)
+    assert attempt(counted, folder) == ""
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_undamaged_folders_are_read(originals, name):
+    counted(originals / "folders" / name)
 
 
 @pytest.mark.parametrize("name", [*HDF5, *TEXTS, "run"])

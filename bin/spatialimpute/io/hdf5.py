@@ -47,7 +47,7 @@ def reading(path: Path) -> Iterator[None]:
     """Whatever the library says of a file that it cannot read, the file is the user's to mend: InputError."""
     try:
         yield
-    except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, SystemError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: damaged or truncated HDF5 file ({reason}); copy it again") from None
 
