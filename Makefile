@@ -23,7 +23,7 @@ demo: setup ## The pipeline on a simulated tissue, 3 minutes on 2 cores; again: 
 		"Imputed file: $(DEMO)/cortex_1/imputed.h5ad" "Gene table:   $(DEMO)/cortex_1/genes.tsv"
 
 test: setup ## Every test; at most 20 minutes on 2 cores
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest -rs
 
 images: ## Container images, with docker, podman or buildah; prints their sizes
 	@containers/images.sh

@@ -25,6 +25,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--out", type=click.Path(path_type=Path), default="samples.json", show_default=True)
 def main(sheet_path, params_path, schema, sheet_schema, base_dir, launch_dir, local, out):
     from spatialimpute.check import check_accelerator, check_param_files
+    from spatialimpute.io.digests import whole
     from spatialimpute.io.samplesheet import Sheet, numbered
     from spatialimpute.params import check_params, load_schema
 
@@ -42,7 +43,8 @@ def main(sheet_path, params_path, schema, sheet_schema, base_dir, launch_dir, lo
         problems += check_param_files(params, launch_dir, samples)
     if problems:
         raise InputError(numbered(f"samplesheet {sheet_path.name} and parameters", problems))
-    out.write_text(json.dumps(samples, indent=1, ensure_ascii=False) + "\n")
+    with whole(out) as partial:
+        partial.write_text(json.dumps(samples, indent=1, ensure_ascii=False) + "\n")
     references = {entry["id"] for sample in samples for entry in sample["reference"]}
     log.info("%d samples, %d references, no problem found", len(samples), len(references))
 

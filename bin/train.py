@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def main(
         key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
         return Checkpoints(checkpoint_dir, key)
 
-    with kept_on_termination():
+    with kept_on_termination() if checkpoint_dir else nullcontext():
         stacks = training.train(data, members, seed, where, threads, checkpoint if checkpoint_dir else None)
     training.save(stacks, "models", panel, settings)
     if stage == "crossvalidate":

@@ -51,17 +51,21 @@ def existingFiles(text, folder) {
 }
 
 // Names, sizes and dates of a folder's files. Nextflow itself looks at the folder's own date, which stays as it was when
-// a file in it is written anew; so that -resume sees that too. Empty for a file.
+// a file in it is written anew; so that -resume sees that too. Links to folders are not followed, since they may lead in
+// circles, and what cannot be looked at is left out: both are the reader's to judge. Empty for a file.
 def folderContents(path) {
-    def contents = []
-    if (path.isDirectory()) {
-        path.eachFileRecurse { entry ->
-            if (!entry.isDirectory()) {
-                contents << "${path.relativize(entry)} ${entry.size()} ${entry.lastModified()}".toString()
-            }
-        }
+    if (!path.isDirectory()) {
+        return []
     }
-    return contents.sort()
+    def entries = path.listFiles() ?: []
+    return entries
+        .sort { entry -> entry.name }
+        .collectMany { entry ->
+            if (entry.isDirectory()) {
+                return entry.isLink() ? [] : folderContents(entry).collect { line -> "${entry.name}/${line}".toString() }
+            }
+            return entry.exists() ? ["${entry.name} ${entry.size()} ${entry.lastModified()}".toString()] : []
+        }
 }
 
 // Rows of the sheet as maps; none where it cannot be read as a CSV.
@@ -115,7 +119,7 @@ def missing(params) {
 }
 
 // Keeps a second run from writing into the same folder. The system gives the lock back when this process ends, in
-// whatever way. Null where there are no locks: object stores, and file systems without them.
+// whatever way. Null where there are no locks: object stores, and file systems without them, of which a line tells.
 def lockFolder(outdir) {
     def folder = file("${outdir}/pipeline_info")
     if (folder.fileSystem != java.nio.file.FileSystems.default) {
@@ -127,6 +131,7 @@ def lockFolder(outdir) {
         lock = new RandomAccessFile(folder.resolve('.lock').toFile(), 'rw').channel.tryLock()
     }
     catch (IOException _error) {
+        log.warn("--outdir ${outdir}: its file system has no locks, so nothing keeps a second run out of it.")
         return null
     }
     if (!lock) {

@@ -10,6 +10,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def pytest_collection_modifyitems(items):
     """The quick tests first: those that run Nextflow come last, in their own order."""
+    for item in items:
+        if item.path.parent.name in ("pipeline", "cluster", "containers"):
+            item.add_marker(pytest.mark.pipeline)
     items.sort(key=lambda item: item.get_closest_marker("pipeline") is not None)
 
 

@@ -4,7 +4,6 @@ import json
 import logging
 import multiprocessing
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,8 +23,8 @@ INTERVAL = 30.0
 
 SKELETON = "skeleton"  # the tensor whose bytes are JSON
 
-#: Whether this process was asked to end.
-_ending = threading.Event()
+#: Whether this process was asked to end. No Event, whose lock a second signal would wait for within the first.
+_ending = False
 
 
 @contextmanager
@@ -34,23 +33,25 @@ def kept_on_termination() -> Iterator[None]:
 
     Forked workers inherit this. A scheduler may signal the parent alone, so that it passes the signal on.
     """
+    global _ending
     before = signal.signal(signal.SIGTERM, _end)
     try:
         yield
         _raise_if_ending()
     finally:
         signal.signal(signal.SIGTERM, before)
-        _ending.clear()
+        _ending = False
 
 
 def _end(_signal, _frame) -> None:
-    _ending.set()
+    global _ending
+    _ending = True
     for worker in multiprocessing.active_children():
         worker.terminate()
 
 
 def _raise_if_ending() -> None:
-    if _ending.is_set():
+    if _ending:
         raise TerminatedError("asked to end (SIGTERM); tried again, the training continues from its checkpoint")
 
 
@@ -70,7 +71,7 @@ class Checkpoints:
 
     def is_due(self) -> bool:
         """Whether the last is old enough for the next, or the process was asked to end."""
-        return _ending.is_set() or time.monotonic() - self._saved_at >= self._pause
+        return _ending or time.monotonic() - self._saved_at >= self._pause
 
     def save(self, snapshot: dict) -> None:
         """Write a snapshot, whole or not at all.

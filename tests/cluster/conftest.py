@@ -13,12 +13,6 @@ import pytest
 RECIPES = Path(__file__).resolve().parents[3] / "shared" / "recipes"
 
 
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.pipeline)
-
-
 @dataclass
 class Slurm:
     """A running Slurm: its folder, and the environment that its clients need."""

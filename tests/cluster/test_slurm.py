@@ -5,8 +5,10 @@ import re
 import anndata as ad
 import pytest
 
-#: A node of this size for every job, and in each job's log the GPUs that Slurm gave it.
+#: A node of this size for every job, and in each job's log the GPUs that Slurm gave it. They are pretended ones, so
+#: that steps must not insist on them (accelerator auto), and the options have to be given.
 LIMITS = """
+process.'withLabel:process_gpu'.queue = 'gpu'
 process.resourceLimits = [cpus: 2, memory: 3.GB, time: 10.min]
 process.beforeScript = 'echo "GPUs: ${CUDA_VISIBLE_DEVICES:-none}"'
 """
@@ -36,9 +38,16 @@ OWN_REQUEST = "--gres=gpu:1 --nice=1"
 @pytest.fixture(scope="module")
 def runs(begin):
     """Both at once: one waits for its time limit while the other computes. The second takes no real step."""
-    whole = begin("whole", config=LIMITS)
+    whole = begin("whole", "--gpu_cluster_options", "--gres=gpu:1", config=LIMITS)
     dying = begin(
-        "dying", "-stub-run", "--gpu_cluster_options", OWN_REQUEST, profile="test,slurm,gpu,local", config=DYING
+        "dying",
+        "-stub-run",
+        "--baselines",
+        "knn",
+        "--gpu_cluster_options",
+        OWN_REQUEST,
+        profile="test,slurm,gpu,local",
+        config=DYING,
     )
     return whole.wait(), dying.wait()
 

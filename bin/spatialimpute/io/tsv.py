@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from spatialimpute.io.digests import whole
+
 #: What starts a formula in Excel, LibreOffice and Google Sheets (OWASP, "CSV Injection").
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -13,7 +15,8 @@ def write_tsv(path: str | Path, table: pd.DataFrame) -> None:
     table = table.copy()
     for name in table.columns[~table.dtypes.map(pd.api.types.is_numeric_dtype)]:
         table[name] = table[name].astype(object).map(harmless)
-    table.to_csv(path, sep="\t", index=False, float_format="%.5g")
+    with whole(path) as partial:
+        table.to_csv(partial, sep="\t", index=False, float_format="%.5g")
 
 
 def read_tsv(path: str | Path, texts: tuple[str, ...] = ("gene",)) -> pd.DataFrame:
@@ -29,10 +32,10 @@ def read_tsv(path: str | Path, texts: tuple[str, ...] = ("gene",)) -> pd.DataFra
 
 
 def harmless(value):
-    """The value, with an apostrophe before a text that a spreadsheet would run."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+    """The value, with an apostrophe before a text that a spreadsheet would run, and before one that looks like that."""
+    return f"'{value}" if isinstance(value, str) and value.lstrip("'").startswith(FORMULA_STARTS) else value
 
 
 def _original(value):
-    shielded = isinstance(value, str) and value.startswith("'") and value[1:].startswith(FORMULA_STARTS)
+    shielded = isinstance(value, str) and value.startswith("'") and value.lstrip("'").startswith(FORMULA_STARTS)
     return value[1:] if shielded else value
