@@ -1,12 +1,10 @@
 """The samplesheet against its schema and the headers of the files it names: every problem at once."""
 
-import csv
 import difflib
 import hashlib
 import json
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from jsonschema import Draft202012Validator
@@ -14,19 +12,11 @@ from jsonschema import Draft202012Validator
 from spatialimpute.errors import InputError
 from spatialimpute.gene_lists import is_file, parse_gene_list
 from spatialimpute.io.formats import Header, base_name, coordinate_table_columns, find_sidecar, read_header
+from spatialimpute.io.sheet_text import Row, numbered, read_rows
 from spatialimpute.io.vendors import find_bundle
 from spatialimpute.technologies import canonical_technology
 
-MAX_BYTES = 4 << 20
-_SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars"}
-
-
-@dataclass
-class Row:
-    """A row of the sheet: its line in the file, and its cells by column."""
-
-    line: int
-    cells: dict[str, str]
+__all__ = ["Sheet", "numbered"]
 
 
 class Sheet:
@@ -46,12 +36,12 @@ class Sheet:
     def __init__(self, path: str | Path, schema_path: str | Path, base_dir: str | Path):
         self.base_dir = Path(base_dir)
         item = json.loads(Path(schema_path).read_text())["items"]
-        self.properties, self.required = item["properties"], item["required"]
+        self.properties = item["properties"]
         self._validators = {name: Draft202012Validator(spec) for name, spec in self.properties.items()}
-        self._found: list[tuple[int, str]] = []
         self._headers: dict[Path, Header | None] = {}
         self._references: dict[Path, tuple[str, str]] = {}
-        self.rows = self._read(Path(path))
+        header, self.rows, self._found = read_rows(Path(path), self.properties, item["required"])
+        self.required = [name for name in item["required"] if name in header]
         self._check_names()
         samples = [self._check_row(row) for row in self.rows]
         self._share_reference_keys(samples)
@@ -61,82 +51,7 @@ class Sheet:
     def _problem(self, row: Row, column: str, value: str, expected: str) -> None:
         self._found.append((row.line, f"row {row.line}, column '{column}': found {value!r}, {expected}"))
 
-    # ------------------------------------------------------------------------------------ the text
-
-    def _read(self, path: Path) -> list[Row]:
-        """Rows with trimmed cells; a sheet that is no CSV at all ends the check.
-
-        Raises
-        ------
-        InputError
-            Missing, not UTF-8 text, another separator, or without its columns.
-        """
-        try:
-            if path.stat().st_size > MAX_BYTES:
-                raise InputError(
-                    f"samplesheet {path.name}: {path.stat().st_size >> 20} MB, too large for a samplesheet; "
-                    "give the table that names the files"
-                )
-            text = path.read_text(encoding="utf-8-sig")
-        except OSError as error:
-            raise InputError(f"samplesheet {path}: cannot be read ({error.strerror}); correct the path") from None
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"samplesheet {path.name}: not UTF-8 text (byte {error.start}); save it as CSV in UTF-8, "
-                "not as a spreadsheet"
-            ) from None
-        if "\0" in text:
-            raise InputError(f"samplesheet {path.name}: not a text file; save it as CSV in UTF-8")
-        reader = csv.reader(text.splitlines(keepends=True), strict=True)
-        try:
-            lines = [(reader.line_num, [cell.strip() for cell in fields]) for fields in reader]
-        except csv.Error as error:
-            raise InputError(
-                f"samplesheet {path.name}: row {reader.line_num} is not CSV ({error}); check its quotes"
-            ) from None
-        lines = [(line, fields) for line, fields in lines if any(fields)]
-        if not lines:
-            raise InputError(f"samplesheet {path.name}: empty; expected a header with {', '.join(self.required)}")
-        (first_line, header), *body = lines
-        self._check_header(path, header)
-        self.required = [name for name in self.required if name in header]
-        rows = []
-        for line, fields in body:
-            if len(fields) != len(header):
-                text = f"row {line}: found {len(fields)} fields, expected {len(header)} as in the header"
-                self._found.append((line, f"{text}; add or remove commas, quote cells that hold one"))
-                continue
-            cells = {name: cell for name, cell in zip(header, fields, strict=True) if cell}
-            rows.append(Row(line, cells))
-        if not body:
-            text = f"row {first_line + 1}: no samples; expected one row per sample below the header"
-            self._found.append((first_line, text))
-        return rows
-
-    def _check_header(self, path: Path, header: list[str]) -> None:
-        line = " ".join(header)
-        for separator, name in _SEPARATORS.items():
-            if len(header) == 1 and separator in line:
-                raise InputError(
-                    f"samplesheet {path.name}: columns are separated by {name}, expected commas; save it as "
-                    "comma-separated CSV (several references stay separated by ';')"
-                )
-        missing = [name for name in self.required if name not in header]
-        problems = []
-        for name in header:
-            if name not in self.properties:
-                known = missing + [key for key in self.properties if key not in header]
-                near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-                hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(self.properties)}"
-                problems.append(f"header: found column {name!r}, which is not known; {hint}")
-        for name in dict.fromkeys(header):
-            if header.count(name) > 1:
-                problems.append(f"header: column {name!r} appears {header.count(name)} times; keep one of them")
-        for name in missing:
-            problems.append(f"header: column '{name}' is missing; add it")
-        if len(set(header)) < len(header):
-            raise InputError(numbered(f"samplesheet {path.name}", problems))
-        self._found += [(0, text) for text in problems]
+    # ------------------------------------------------------------------------------------ the cells
 
     def _check_names(self) -> None:
         seen: dict[str, Row] = {}
@@ -146,8 +61,6 @@ class Sheet:
             if name and earlier is not row:
                 what = "the same name" if earlier.cells["sample"] == name else "a name that differs in case alone"
                 self._problem(row, "sample", name, f"row {earlier.line} has {what}; give every sample its own")
-
-    # ------------------------------------------------------------------------------------ the cells
 
     def _check_row(self, row: Row) -> dict:
         """Check one row against the schema and its files; the sample as the pipeline wants it."""
@@ -326,9 +239,3 @@ def _nearest(value: str, known) -> str:
     by_fold = {name.casefold(): name for name in known}
     near = difflib.get_close_matches(value.casefold(), list(by_fold), n=1)
     return f"; did you mean '{by_fold[near[0]]}'?" if near else ""
-
-
-def numbered(title: str, problems: list[str]) -> str:
-    """All problems as one message, numbered from 1."""
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return "\n".join([f"{title}: {count}", *(f"  {i}. {text}" for i, text in enumerate(problems, start=1))])
