@@ -43,4 +43,6 @@ for archive in images/spatialimpute-*.tar; do
 done
 nextflow=$PWD/spatialimpute/.venv/bin/nextflow
 [ -x "$nextflow" ] || nextflow=nextflow
-echo "NXF_OFFLINE=true ${cache:+$cache }$nextflow run $PWD/spatialimpute -profile $engine --input samplesheet.csv --outdir results"
+command=(NXF_OFFLINE=true ${cache:+"$cache"} "$nextflow" run "$PWD/spatialimpute" -profile "$engine")
+printf '%q ' "${command[@]}"
+echo "--input samplesheet.csv --outdir results"

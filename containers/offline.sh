@@ -21,7 +21,15 @@ mkdir -p "$1"
 folder=$(cd "$1" && pwd)
 engine=$2
 shift 2
-[ $# -gt 0 ] || set -- cpu
+kinds=(cpu)  # which every step but two needs
+for kind in "$@"; do
+    case $kind in
+        cpu) ;;
+        gpu) kinds+=(gpu) ;;
+        *) rmdir "$folder" && fail "'$kind' is no image; $usage" ;;
+    esac
+done
+trap '[ $? = 0 ] || rm -rf "$folder"' EXIT
 
 cd "$(dirname "$0")/.."
 version=$(sed -n "s/^ *version *= '\(.*\)'/\1/p" nextflow.config)
@@ -39,7 +47,7 @@ export_flat() {
 }
 
 mkdir "$folder/images" "$folder/spatialimpute"
-for kind in "$@"; do
+for kind in "${kinds[@]}"; do
     image=${CONTAINER_REGISTRY:-}spatialimpute-$kind:$version
     $local image inspect "$image" >/dev/null 2>&1 || ENGINE=$local containers/images.sh "$kind"
     if [ "$engine" = charliecloud ]; then
