@@ -34,7 +34,7 @@ class SpatialDataStore(Bundle):
 
     def files(self) -> list[Path]:
         shapes = [self._shapes(region) for region in self._regions()]
-        return self._files + [path for path in shapes if path.exists()]
+        return plain_files(self._table) + [path for path in shapes if path.exists()]
 
     def header(self) -> Header:
         table = self._table
@@ -56,7 +56,7 @@ class SpatialDataStore(Bundle):
         if not self.header().coordinates:
             self._shapes_needed()
         table = self._table
-        metadata = {path: read_json(path) for path in self._files if path.name in METADATA}
+        metadata = {path: read_json(path) for path in plain_files(table) if path.name in METADATA}
         arrays = {path: about for path, about in metadata.items() if path.name != ".zattrs" and "shape" in about}
         claimed = [_claimed(path, about, table) for path, about in arrays.items()]
         require_memory(sum(claimed), f"the content of {table}")
@@ -66,17 +66,13 @@ class SpatialDataStore(Bundle):
         return data
 
     @cached_property
-    def _files(self) -> list[Path]:
-        """The table's files, none of which is a link."""
-        return plain_files(self._table)
-
-    @cached_property
     def _table(self) -> Path:
         tables = [path.parent for path in sorted(self.folder.glob("tables/*/obs"))] or self._matches("table/table")
         named = [path for path in tables if path.name == "table"]
         if len(tables) == 1 or named:
             table = (named or tables)[0]
             self._refuse_links(table)
+            plain_files(table)  # refuses links too, before any file in it is opened
             return table
         names = ", ".join(path.name for path in tables) or "none"
         raise InputError(
