@@ -10,8 +10,9 @@ workflow {
     }
     else {
         parameters = params.findAll { name, _value -> name != 'help' }
-        if (missing(parameters)) {
-            error(missing(parameters))
+        problem = missing(parameters, args, workflow.profile)
+        if (problem) {
+            error(problem)
         }
         lock = lockFolder(parameters.outdir)
         SPATIALIMPUTE(parameters, stepOptions(parameters))

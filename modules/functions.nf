@@ -104,8 +104,11 @@ def helpText(schemaFile, manifest) {
     return lines.join('\n')
 }
 
-// What cannot be checked by a task, since no task could start.
-def missing(params) {
+// What cannot be checked by a task, since no task could start: `args` are words of the command line that are no options.
+def missing(params, args, profiles) {
+    if (args) {
+        return "'${args[0]}': options begin with hyphens, and profiles are separated by commas without spaces."
+    }
     if (!params.input) {
         return '--input is missing: a samplesheet (CSV). --help lists the parameters.'
     }
@@ -115,7 +118,25 @@ def missing(params) {
     if (!file(params.input, glob: false).exists()) {
         return "--input ${params.input}: no such file."
     }
-    return null
+    if (params.container_registry && !"${params.container_registry}".endsWith('/')) {
+        return "--container_registry ${params.container_registry}: image names are added to it as it is; end it with a slash."
+    }
+    return missingTool(profiles)
+}
+
+// The program behind a profile, where this machine has none of that name.
+def missingTool(profiles) {
+    def tools = [
+        docker: 'docker', podman: 'podman', singularity: 'singularity', apptainer: 'apptainer', charliecloud: 'ch-run',
+        conda: 'conda', mamba: 'mamba', slurm: 'sbatch', sge: 'qsub', lsf: 'bsub',
+    ]
+    def folders = System.getenv('PATH').tokenize(':')
+    def lacking = profiles.tokenize(',').find { profile ->
+        tools[profile] && !folders.any { folder -> new File(folder, tools[profile]).canExecute() }
+    }
+    return lacking
+        ? "-profile ${lacking}: there is no '${tools[lacking]}' on this machine's PATH. Run where it is, or with another profile."
+        : null
 }
 
 // Keeps a second run from writing into the same folder. The system gives the lock back when this process ends, in
@@ -125,7 +146,12 @@ def lockFolder(outdir) {
     if (folder.fileSystem != java.nio.file.FileSystems.default) {
         return null
     }
-    folder.mkdirs()
+    try {
+        java.nio.file.Files.createDirectories(folder)
+    }
+    catch (IOException problem) {
+        error("--outdir ${outdir}: this folder cannot be made (${problem.message}). Name another.")
+    }
     def lock = null
     try {
         lock = new RandomAccessFile(folder.resolve('.lock').toFile(), 'rw').channel.tryLock()
@@ -182,5 +208,5 @@ def complaint(workdir) {
     def log = workdir.resolve('.command.err')
     def text = log.exists() ? log.text.trim() : ''
     def start = text.lastIndexOf('ERROR:')
-    return start >= 0 ? text.substring(start) : text.readLines().takeRight(5).join('\n')
+    return start >= 0 ? text.substring(start) : text.readLines().takeRight(5).join('\n') ?: "no message; see ${workdir}"
 }

@@ -75,13 +75,17 @@ def test_mistakes_in_parameters_are_listed_at_once_and_nothing_runs(workplace, r
         ([], "x", "--input is missing"),
         (["--input", "typo.csv"], None, "--outdir"),
         (["--input", "no.csv"], "x", "no.csv"),
+        (["--input", "typo.csv", "gpu"], "x", "'gpu': options begin with hyphens"),
+        (["--input", "typo.csv"], "typo.csv/x", "--outdir typo.csv/x: this folder cannot be made"),
+        (["--input", "typo.csv", "-profile", "local,sge"], "x", "there is no 'qsub' on this machine's PATH"),
     ],
 )
-def test_missing_basics_are_said_in_one_line(workplace, options, outdir, expected):
+def test_what_no_task_can_check_is_said_in_one_line(workplace, row, options, outdir, expected):
+    workplace.sheet("typo.csv", [row("a")])
     run = workplace.run(*options, outdir=outdir)
     assert run.code != 0
-    assert any(expected in line for line in run.text.splitlines())
-    assert not (workplace.cwd / "x/multiqc").exists()
+    assert len([line for line in run.text.splitlines() if expected in line]) == 1
+    assert "Submitted" not in run.text
 
 
 def test_help_lists_every_parameter_and_runs_nothing(workplace):

@@ -155,7 +155,7 @@ def test_gene_table_without_cross_validation_or_places(tissue):
     assert (table["verdict"] == "not assessed").all()
     assert table["reason"].value_counts().to_dict() == {
         "not cross-validated": 15,
-        "not on the panel; calibration is needed to judge it": 9,
+        "not on the panel: no measurement to judge it by": 9,
     }
     assert table["moran_i"].isna().all()
     some = replace(panel, targets=["g20", "g3", "g1"])

@@ -106,7 +106,7 @@ def gene_table(
     table["measured"] = table.index.isin(spatial.genes)
     table["verdict"] = "not assessed"
     table["reason"] = np.where(
-        table["measured"], "not cross-validated", "not on the panel; calibration is needed to judge it"
+        table["measured"], "not cross-validated", "not on the panel: no measurement to judge it by"
     )
     _add_measured(table, spatial)
     _add_reference(table, references)
