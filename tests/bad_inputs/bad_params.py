@@ -2,7 +2,7 @@
 
 from corpus import case, param
 
-param("text for a number", {"cv_folds": "many"}, "'cv_folds': found 'many', expected 0 (skip) or at least 2")
+param("text for a number", {"cv_folds": "many"}, "'cv_folds': found 'many', expected 0 (skip) or 2 to 100 folds")
 param("fraction for a whole number", {"n_latent": 2.5}, "'n_latent': found 2.5, expected a whole number")
 param("list for a number", {"seed": [1, 2]}, "'seed': found [1, 2], expected a whole number")
 param("true for a text", {"genes": True}, "'genes': given without a value")
