@@ -6,22 +6,40 @@ set -euo pipefail
 
 cd "$(dirname "$0")/.."
 version=$(sed -n "s/^ *version *= '\(.*\)'/\1/p" nextflow.config)
+usage="usage: images.sh [cpu] [gpu] [-- options for the engine's build]"
 
 fail() {
     echo "images: $*" >&2
     exit 1
 }
 
-# A docker client without an engine is no docker.
+# What keeps an engine from building; nothing where it can. A docker client is none without its daemon, and a newer one
+# builds with cache mounts by its plugin buildx alone.
+obstacle() {
+    case $1 in
+        docker | podman | buildah) ;;
+        *) echo "no engine that builds images" && return ;;
+    esac
+    if ! command -v "$1" >/dev/null; then
+        echo "$1 is not installed"
+    elif [ "$1" != docker ]; then
+        return
+    elif ! docker info >/dev/null 2>&1; then
+        echo "docker's daemon does not answer"
+    elif ! DOCKER_BUILDKIT=1 docker build --help >/dev/null 2>&1; then
+        echo "docker has no buildx"
+    fi
+}
+
 find_engine() {
     local name
     for name in docker podman buildah; do
-        if command -v $name >/dev/null && { [ $name != docker ] || docker info >/dev/null 2>&1; }; then
+        if [ -z "$(obstacle $name)" ]; then
             echo $name
             return
         fi
     done
-    fail "neither a running docker nor podman nor buildah; install one of them (Debian, Ubuntu: apt install podman)"
+    fail "$(obstacle docker), and neither podman nor buildah is installed; install one (Debian, Ubuntu: apt install podman)"
 }
 
 build() {
@@ -36,17 +54,20 @@ build() {
     DOCKER_BUILDKIT=1 "$engine" build "${arguments[@]}" --tag "$image" "$@" containers
 }
 
-engine=${ENGINE:-$(find_engine)}
 kinds=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
     case $1 in
         cpu | gpu) kinds+=("$1") ;;
-        *) fail "'$1' is no image; usage: images.sh [cpu] [gpu] [-- options for the engine's build]" ;;
+        -h | --help) echo "$usage" && exit ;;
+        *) fail "'$1' is no image; $usage" ;;
     esac
     shift
 done
 if [ $# -gt 0 ]; then shift; fi
 
+engine=${ENGINE:-$(find_engine)}
+obstacle=$(obstacle "$engine")
+[ -z "$obstacle" ] || fail "ENGINE=$engine: $obstacle; mend that, or take another: docker, podman or buildah"
 [ ${#kinds[@]} -gt 0 ] || kinds=(cpu gpu)
 for kind in "${kinds[@]}"; do
     build "${CONTAINER_REGISTRY:-}spatialimpute-$kind:$version" --file "containers/$kind/Dockerfile" "$@"

@@ -3,6 +3,11 @@
 # /opt/spatialimpute. install.sh FOLDER, where requirements.in and requirements.lock are; FOLDER is removed.
 # Every package comes as a wheel or is plain Python, so no compiler is ever there.
 set -eu
+# As root of a machine, in a checkout, this would change the machine.
+if [ "$0" != /build/install.sh ] || [ "$*" != /build ]; then
+    echo "install: only for an image that is being built, as '/build/install.sh /build'; see containers/images.sh" >&2
+    exit 1
+fi
 export DEBIAN_FRONTEND=noninteractive
 
 apt-get update

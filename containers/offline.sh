@@ -11,14 +11,17 @@ fail() {
 }
 
 usage="usage: offline.sh FOLDER docker|podman|singularity|apptainer|charliecloud [cpu] [gpu]"
+case ${1:-} in
+    -h | --help) echo "$usage" && exit ;;
+    "" | -*) fail "$usage" ;;
+esac
 [ $# -ge 2 ] || fail "$usage"
 case $2 in
     docker | podman | singularity | apptainer | charliecloud) ;;
     *) fail "'$2' is no engine; $usage" ;;
 esac
 [ ! -e "$1" ] || fail "$1 exists; name a new folder"
-mkdir -p "$1"
-folder=$(cd "$1" && pwd)
+folder=$(realpath -m -- "$1")
 engine=$2
 shift 2
 kinds=(cpu)  # which every step but two needs
@@ -26,37 +29,55 @@ for kind in "$@"; do
     case $kind in
         cpu) ;;
         gpu) kinds+=(gpu) ;;
-        *) rmdir "$folder" && fail "'$kind' is no image; $usage" ;;
+        *) fail "'$kind' is no image; $usage" ;;
     esac
 done
-trap '[ $? = 0 ] || rm -rf "$folder"' EXIT
 
 cd "$(dirname "$0")/.."
 version=$(sed -n "s/^ *version *= '\(.*\)'/\1/p" nextflow.config)
 local=podman
 if command -v docker >/dev/null && docker info >/dev/null 2>&1; then local=docker; fi
-command -v $local >/dev/null || fail "neither a running docker nor podman; install one of them"
+command -v $local >/dev/null || fail "neither a running docker nor podman; install one (Debian, Ubuntu: apt install podman)"
+git ls-files >/dev/null 2>&1 || fail "git does not know $PWD; a bundle is made from a git checkout"
+
+complete=
+container=
+# Nothing stays of a bundle that is not complete. A signal to this script alone has left what it ran.
+clean_up() {
+    local try
+    [ -z "$complete" ] || return 0
+    for try in 1 2 3 4 5; do
+        pkill -P $$ 2>/dev/null || break
+        sleep "0.$try"
+    done
+    rm -rf "$folder"
+    if [ -n "$container" ]; then $local rm --force "$container" >/dev/null; fi
+}
 
 # A flat file system with its environment, which is all that Charliecloud runs.
 export_flat() {
-    local container
     container=$($local create "$1" true)
     $local export --output "$2.tar" "$container"
     $local rm "$container" >/dev/null
+    container=
     $local image inspect "$1" --format '{{range .Config.Env}}{{println .}}{{end}}' | sed '/^$/d' > "$2.env"
 }
 
-mkdir "$folder/images" "$folder/spatialimpute"
+reason=$(mkdir "$folder" 2>&1) || fail "cannot make $folder: ${reason##*: }"
+trap clean_up EXIT
+mkdir "$folder/images" "$folder/spatialimpute" "$folder/temporary"
 for kind in "${kinds[@]}"; do
     image=${CONTAINER_REGISTRY:-}spatialimpute-$kind:$version
     $local image inspect "$image" >/dev/null 2>&1 || ENGINE=$local containers/images.sh "$kind"
     if [ "$engine" = charliecloud ]; then
         export_flat "$image" "$folder/images/spatialimpute-$kind-$version"
     else
-        $local save --output "$folder/images/spatialimpute-$kind-$version.tar" "$image"
+        # An engine that is ended leaves what it has there.
+        TMPDIR=$folder/temporary $local save --output "$folder/images/spatialimpute-$kind-$version.tar" "$image"
     fi
 done
 
+rm -r "$folder/temporary"
 git ls-files -z --cached --exclude-standard | tar --create --null --files-from=- | tar --extract -C "$folder/spatialimpute"
 if [ -d .venv/share/nextflow ]; then
     mkdir -p "$folder/spatialimpute/.venv/bin" "$folder/spatialimpute/.venv/share"
@@ -72,5 +93,6 @@ else
 fi
 echo "$engine" > "$folder/engine"
 cp containers/offline-install.sh "$folder/install.sh"
-(cd "$folder" && find . -type f -not -name SHA256SUMS -print0 | sort -z | xargs -0 sha256sum > SHA256SUMS)
+(cd "$folder" && find engine images install.sh spatialimpute -type f -print0 | sort -z | xargs -0 sha256sum > SHA256SUMS)
+complete=yes
 du -sh "$folder"

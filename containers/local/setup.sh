@@ -95,6 +95,10 @@ maven_nextflow() {
         -d .venv/share/nextflow/mended $here/nextflow/*.groovy
     # The short-lived JVM's flags halve the start; the rest opens what Nextflow reaches into, as its own launcher does.
     wrapper <<'EOF'
+command -v java >/dev/null || {
+    echo "nextflow: no Java; install 17 or newer (Debian, Ubuntu: apt install openjdk-17-jre-headless)" >&2
+    exit 1
+}
 export NXF_OFFLINE=true NXF_PLUGINS_DEFAULT=false
 export NXF_CLI="nextflow $*"
 if [ -t 1 ]; then export COLUMNS=${COLUMNS:-$(tput cols 2>/dev/null || echo 80)}; fi
@@ -115,9 +119,11 @@ EOF
 wrapper() {
     rm -f .venv/bin/nextflow
     {
-        echo '#!/usr/bin/env bash'
-        echo 'root=$(cd "$(dirname "$(readlink -f "$0")")/../.." && pwd)'
-        echo 'export NXF_HOME=${NXF_HOME:-$root/.nextflow-home}'
+        cat <<'EOF'
+#!/usr/bin/env bash
+root=$(cd "$(dirname "$(readlink -f "$0")")/../.." && pwd)
+export NXF_HOME=${NXF_HOME:-$root/.nextflow-home}
+EOF
         cat
     } > .venv/bin/nextflow
     chmod +x .venv/bin/nextflow
