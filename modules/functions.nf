@@ -106,8 +106,9 @@ def helpText(schemaFile, manifest) {
 
 // What cannot be checked by a task, since no task could start: `args` are words of the command line that are no options.
 def missing(params, args, profiles) {
-    if (args) {
-        return "'${args[0]}': options begin with hyphens, and profiles are separated by commas without spaces."
+    def stray = args.find { word -> word != 'true' } // which Nextflow itself adds to -stub-run
+    if (stray) {
+        return "'${stray}': options begin with hyphens, and profiles are separated by commas without spaces."
     }
     if (!params.input) {
         return '--input is missing: a samplesheet (CSV). --help lists the parameters.'

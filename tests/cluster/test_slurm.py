@@ -38,14 +38,13 @@ OWN_REQUEST = "--gres=gpu:1 --nice=1"
 @pytest.fixture(scope="module")
 def runs(begin):
     """Both at once: one waits for its time limit while the other computes. The second takes no real step."""
-    whole = begin("whole", "--gpu_cluster_options", "--gres=gpu:1", config=LIMITS)
+    whole = begin("whole", "--gpu_cluster_options=--gres=gpu:1", config=LIMITS)
     dying = begin(
         "dying",
         "-stub-run",
         "--baselines",
         "knn",
-        "--gpu_cluster_options",
-        OWN_REQUEST,
+        f"--gpu_cluster_options={OWN_REQUEST}",
         profile="test,slurm,gpu,local",
         config=DYING,
     )

@@ -70,19 +70,19 @@ def test_mistakes_in_parameters_are_listed_at_once_and_nothing_runs(workplace, r
 
 
 @pytest.mark.parametrize(
-    ("options", "outdir", "expected"),
+    ("profile", "options", "outdir", "expected"),
     [
-        ([], "x", "--input is missing"),
-        (["--input", "typo.csv"], None, "--outdir"),
-        (["--input", "no.csv"], "x", "no.csv"),
-        (["--input", "typo.csv", "gpu"], "x", "'gpu': options begin with hyphens"),
-        (["--input", "typo.csv"], "typo.csv/x", "--outdir typo.csv/x: this folder cannot be made"),
-        (["--input", "typo.csv", "-profile", "local,sge"], "x", "there is no 'qsub' on this machine's PATH"),
+        ("local", [], "x", "--input is missing"),
+        ("local", ["--input", "typo.csv"], None, "--outdir"),
+        ("local", ["--input", "no.csv"], "x", "no.csv"),
+        ("local", ["--input", "typo.csv", "gpu"], "x", "'gpu': options begin with hyphens"),
+        ("local", ["--input", "typo.csv"], "typo.csv/x", "--outdir typo.csv/x: this folder cannot be made"),
+        ("local,sge", ["--input", "typo.csv"], "x", "there is no 'qsub' on this machine's PATH"),
     ],
 )
-def test_what_no_task_can_check_is_said_in_one_line(workplace, row, options, outdir, expected):
+def test_what_no_task_can_check_is_said_in_one_line(workplace, row, profile, options, outdir, expected):
     workplace.sheet("typo.csv", [row("a")])
-    run = workplace.run(*options, outdir=outdir)
+    run = workplace.run(*options, profile=profile, outdir=outdir)
     assert run.code != 0
     assert len([line for line in run.text.splitlines() if expected in line]) == 1
     assert "Submitted" not in run.text
