@@ -269,4 +269,4 @@ def test_h5ad_says_the_unit_of_its_coordinates(tmp_path):
     data = ad.AnnData(np.ones((3, 2), dtype=np.float32), obsm={"spatial": np.zeros((3, 2))})
     data.uns["coordinate_unit"] = "micrometer"
     data.write_h5ad(tmp_path / "a.h5ad")
-    assert read_raw(tmp_path / "a.h5ad").uns["coordinate_unit"] == "micrometer"
+    assert read_raw(tmp_path / "a.h5ad").uns["coordinate_unit"] == "um"

@@ -17,6 +17,11 @@ from spatialimpute.io.text import open_text
 #: Keys of `obsm` (or two-dimensional loom attributes) that hold coordinates; compared without case.
 COORDINATE_KEYS = ("spatial", "x_spatial", "spatial_coordinates", "coordinates", "coords")
 
+#: How `uns['coordinate_unit']` may say a unit, without case, and the name that it has everywhere after.
+COORDINATE_UNITS = dict.fromkeys(("um", "µm", "μm", "micron", "microns", "micrometer", "micrometers"), "um") | {
+    "px": "px", "pixel": "px", "pixels": "px",
+}  # fmt: skip
+
 #: Columns that hold coordinates, most specific first, and their unit; compared without case; z is optional.
 COORDINATE_COLUMNS = (
     (("x_um", "y_um", "z_um"), "um"),

@@ -19,6 +19,7 @@ from spatialimpute.errors import InputError, SpatialImputeError
 from spatialimpute.io.formats import (
     CELL_ID_COLUMNS,
     COORDINATE_KEYS,
+    COORDINATE_UNITS,
     coordinate_columns,
     detect_format,
     match_names,
@@ -89,7 +90,8 @@ def _find_coordinates(data: ad.AnnData, path: Path) -> None:
     """Set `obsm['spatial']` and `uns['coordinate_unit']` from the usual places, if there are any."""
     key, columns = match_names(data.obsm, COORDINATE_KEYS), coordinate_columns(data.obs.columns)
     if key is not None:
-        values, unit = data.obsm[key], str(data.uns.get("coordinate_unit", "unknown"))
+        values = data.obsm[key]
+        unit = COORDINATE_UNITS.get(str(data.uns.get("coordinate_unit")).casefold(), "unknown")
         values = values.toarray() if sp.issparse(values) else np.asarray(values)
         where = f"obsm[{key!r}]"
     elif columns is not None:

@@ -141,4 +141,4 @@ def _write_counts(path, chunks, genes, name, spatial) -> None:
         write_elem(file, "obsm", {"spatial": np.concatenate(coords)} if spatial else {})
         for key in ("varm", "obsp", "varp", "layers"):
             write_elem(file, key, {})
-        write_elem(file, "uns", {"coordinate_unit": "micrometer"} if spatial else {})
+        write_elem(file, "uns", {"coordinate_unit": "um"} if spatial else {})

@@ -24,11 +24,7 @@ PIXELS = 400
 PANEL_WIDTH, PANEL_HEIGHT = 4.0, 3.3
 
 #: What the scale bar calls the units that QC finds.
-UNITS = {unit: "µm" for unit in ("micrometer", "micron", "microns", "um", "µm")} | {
-    "pixel": "px",
-    "px": "px",
-    "mm": "mm",
-}
+UNITS = {"um": "µm", "px": "px"}
 
 
 def scale_bar_length(extent: float) -> float:
