@@ -61,6 +61,16 @@ def test_the_check_lists_what_is_wrong_with_all_folders(tmp_path, check):
     assert "a folder of no known kind" in result.stderr and "found outs: name the folder" in result.stderr
 
 
+def test_a_folder_of_two_instruments_is_refused(tmp_path, check):
+    bundles.xenium(tmp_path / "both")
+    bundles.merscope(tmp_path / "other")
+    for path in (tmp_path / "other").iterdir():
+        path.rename(tmp_path / "both" / path.name)
+    result = check([("a", "both", "Xenium")])
+    assert result.code == 65
+    assert "both: holds the files of a Xenium folder and of a MERSCOPE folder" in result.stderr
+
+
 @pytest.mark.parametrize("technology", ["Xenium", "MERSCOPE", "CosMx", "Visium"])
 def test_qc_of_a_linked_folder(tmp_path, step, technology):
     folder = WRITERS[technology](tmp_path / "elsewhere")

@@ -34,18 +34,20 @@ def folder_format(folder: Path) -> str:
     Raises
     ------
     InputError
-        It is neither.
+        It is neither, or several.
     """
     if any(path.name.lower().endswith(MTX_SUFFIXES) for path in folder.iterdir()):
         return "10x mtx"
-    bundle = find_bundle(folder)
-    if bundle is None:
+    kinds = [bundle.kind for bundle in BUNDLES if bundle(folder).is_it()]
+    if len(kinds) > 1:
+        raise InputError(f"{folder}: holds the files of a {' and of a '.join(kinds)}; give each a folder of its own")
+    if not kinds:
         raise InputError(
             f"{folder}: a folder of no known kind; expected a 10x matrix (matrix.mtx[.gz], features.tsv[.gz], "
             f"barcodes.tsv[.gz]) or a {', '.join(bundle.kind for bundle in BUNDLES)}; found {listing(folder)}: "
             "name the folder in which the files are"
         )
-    return bundle.kind
+    return kinds[0]
 
 
 def source_files(path: Path) -> list[Path]:
