@@ -68,7 +68,7 @@ def test_a_folder_of_two_instruments_is_refused(tmp_path, check):
         path.rename(tmp_path / "both" / path.name)
     result = check([("a", "both", "Xenium")])
     assert result.code == 65
-    assert "both: holds the files of a Xenium folder and of a MERSCOPE folder" in result.stderr
+    assert "'both', holds the files of a Xenium folder and of a MERSCOPE folder" in result.stderr
 
 
 @pytest.mark.parametrize("technology", ["Xenium", "MERSCOPE", "CosMx", "Visium"])
