@@ -1,5 +1,6 @@
 """A mistake with the scripts ends in one line that says what to do, and leaves nothing behind."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -131,15 +132,21 @@ def test_an_interrupted_offline_bundle_leaves_no_folder(machine, tmp_path, whom,
     script = subprocess.Popen(
         [ROOT / "containers/offline.sh", tmp_path / "bundle", "podman"],
         env={"PATH": str(machine)}, stderr=subprocess.PIPE, start_new_session=True,
+        # Tests that were started in the background ignore SIGINT, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
-    while not (tmp_path / "saving").exists():
-        assert script.poll() is None
-        time.sleep(0.05)
-    assert (tmp_path / "bundle/images").is_dir()
-    (os.kill if whom == "script" else os.killpg)(script.pid, number)
-    assert script.wait(timeout=20) != 0
-    time.sleep(0.3)
-    assert not (tmp_path / "bundle").exists()
+    try:
+        while not (tmp_path / "saving").exists():
+            assert script.poll() is None
+            time.sleep(0.05)
+        assert (tmp_path / "bundle/images").is_dir()
+        (os.kill if whom == "script" else os.killpg)(script.pid, number)
+        assert script.wait(timeout=20) != 0
+        time.sleep(0.3)
+        assert not (tmp_path / "bundle").exists()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(script.pid, signal.SIGKILL)
 
 
 @pytest.fixture
