@@ -4,11 +4,11 @@ Each example runs in a process of its own, so that a crash of a C library, an en
 found too. FUZZ_EXAMPLES sets the number of examples of each format; without it they are always the same few.
 """
 
+import json
 import os
-import resource
 import shutil
-import signal
-import traceback
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -21,7 +21,7 @@ from good_files import COUNTS, data, table, write_10x_h5, write_good, write_gz, 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutations import BYTE_EDITS, OBJECT_EDITS, edit_bytes, edit_objects
-from spatialimpute.errors import InputError
+from reading import counted, gene_lists, sheet
 from spatialimpute.io.vendors import source_files
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,39 +33,6 @@ FUZZ = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-SECONDS, MEMORY = 20, 4 << 30
-
-
-def counted(path: Path) -> None:
-    """Everything that the check of inputs and QC do with a file of counts."""
-    from spatialimpute.io.formats import find_sidecar, read_header
-    from spatialimpute.io.gene_spellings import gene_spellings
-    from spatialimpute.io.readers import read_raw
-    from spatialimpute.qc import clean_counts
-
-    gene_spellings(path)
-    read_header(path)
-    clean_counts(
-        read_raw(path, find_sidecar(path), ["kind"]), id="x", role="spatial", technology="MERFISH", source=path.name,
-        celltype_key="kind",
-    )  # fmt: skip
-
-
-def sheet(path: Path) -> None:
-    from spatialimpute.io.samplesheet import Sheet
-
-    Sheet(path, ROOT / "assets/schema_input.json", path.parent)
-
-
-def gene_lists(path: Path) -> None:
-    from spatialimpute.gene_aliases import read_aliases
-    from spatialimpute.gene_lists import parse_gene_list, read_gene_folds
-
-    for read in (parse_gene_list, read_gene_folds, read_aliases):
-        try:
-            read(str(path))
-        except InputError:
-            continue
 
 
 def write_old_h5ad(path: Path) -> None:
@@ -80,37 +47,19 @@ def write_old_h5ad(path: Path) -> None:
         file["obsm"] = np.array([([i, i * i],) for i in range(12)], [("X_spatial", "f8", (2,))])
 
 
-def attempt(read, path: Path) -> str:
-    """Read in a child process; what it ended of, "" when it read or said InputError."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        signal.alarm(SECONDS)
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        try:
-            read(path)
-        except InputError:
-            pass
-        except BaseException:
-            os.write(writer, traceback.format_exc()[-4000:].encode())
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        said = pipe.read().decode()
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return said or (f"ended by signal {-status}" if status else "")
+@pytest.fixture(scope="module")
+def attempt():
+    """`attempt(counted, path)` reads in a process of its own; what that ended of, "" if it read or said InputError."""
+    command = [sys.executable, Path(__file__).with_name("reading.py")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "bin")}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as server:
 
+        def ask(read, path: Path) -> str:
+            print(read.__name__, path, sep="\t", file=server.stdin, flush=True)
+            return json.loads(server.stdout.readline())
 
-@pytest.fixture(scope="module", autouse=True)
-def loaded():
-    """Libraries loaded once, not in every child."""
-    import loompy  # noqa: F401
-    import scanpy  # noqa: F401
-    import spatialimpute.io.readers
-    import spatialimpute.qc  # noqa: F401
+        yield ask
+        server.stdin.close()
 
 
 HDF5 = {
@@ -166,7 +115,7 @@ def workplace(tmp_path):
 @pytest.mark.parametrize("name", HDF5)
 @FUZZ
 @given(edits=OBJECT_EDITS)
-def test_hdf5_with_odd_objects(originals, workplace, name, edits):
+def test_hdf5_with_odd_objects(attempt, originals, workplace, name, edits):
     path = workplace / name
     shutil.copyfile(originals / name, path)
     edit_objects(path, edits)
@@ -176,7 +125,7 @@ def test_hdf5_with_odd_objects(originals, workplace, name, edits):
 @pytest.mark.parametrize("name", HDF5)
 @FUZZ
 @given(edits=BYTE_EDITS)
-def test_hdf5_with_odd_bytes(originals, workplace, name, edits):
+def test_hdf5_with_odd_bytes(attempt, originals, workplace, name, edits):
     path = workplace / name
     shutil.copyfile(originals / name, path)
     edit_bytes(path, edits)
@@ -186,7 +135,7 @@ def test_hdf5_with_odd_bytes(originals, workplace, name, edits):
 @pytest.mark.parametrize("name", TEXTS)
 @FUZZ
 @given(edits=BYTE_EDITS)
-def test_texts_with_odd_bytes(originals, workplace, name, edits):
+def test_texts_with_odd_bytes(attempt, originals, workplace, name, edits):
     path = workplace / name
     shutil.copyfile(originals / name, path)
     edit_bytes(path, edits)
@@ -199,7 +148,7 @@ def test_texts_with_odd_bytes(originals, workplace, name, edits):
 @pytest.mark.parametrize("part", PARTS)
 @FUZZ
 @given(edits=BYTE_EDITS)
-def test_10x_folders_with_odd_bytes(originals, workplace, part, edits):
+def test_10x_folders_with_odd_bytes(attempt, originals, workplace, part, edits):
     folder = workplace / "run"
     shutil.copytree(originals / "run", folder, dirs_exist_ok=True)
     shutil.copyfile(originals / "x.coords.csv", workplace / "run.coords.csv")
@@ -210,7 +159,7 @@ def test_10x_folders_with_odd_bytes(originals, workplace, part, edits):
 @pytest.mark.parametrize("name", FOLDERS)
 @settings(FUZZ, max_examples=int(EXAMPLES or 25))
 @given(which=st.floats(0, 1, exclude_max=True), edits=BYTE_EDITS)
-def test_instruments_folders_with_odd_bytes(originals, workplace, name, which, edits):
+def test_instruments_folders_with_odd_bytes(attempt, originals, workplace, name, which, edits):
     folder = workplace / "run"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(originals / "folders" / name, folder)
