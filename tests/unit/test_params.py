@@ -69,7 +69,7 @@ def test_values_are_read_where_that_is_unambiguous(name, value, expected):
     "name, value, words",
     [
         ("seeds", "abc", "found 'abc', expected a whole number of at least 1"),
-        ("cv_folds", 1, "found 1, expected 0 (skip) or at least 2"),
+        ("cv_folds", 1, "found 1, expected 0 (skip) or 2 to 100 folds"),
         ("cv_folds", 2.5, "found 2.5"),
         ("cv_folds", True, "found true"),
         ("cv_folds", None, "no value"),
