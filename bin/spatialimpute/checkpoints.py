@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load, save
 
 from spatialimpute.errors import DamagedError, TerminatedError
-from spatialimpute.io.digests import SEAL_LENGTH, check_seal, seal, whole
+from spatialimpute.io.digests import SEAL_LENGTH, check_seal, sealed
 
 log = logging.getLogger(__name__)
 
@@ -97,9 +97,8 @@ class Checkpoints:
         skeleton = json.dumps(_flatten(snapshot, "", tensors))
         tensors[SKELETON] = torch.frombuffer(bytearray(skeleton.encode()), dtype=torch.uint8)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with whole(self.path) as partial:
+        with sealed(self.path) as partial:
             partial.write_bytes(save(tensors))
-            seal(partial)
 
     def load(self) -> dict | None:
         """The last snapshot, or None where there is none that is whole."""

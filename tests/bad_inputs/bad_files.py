@@ -17,6 +17,14 @@ def written(name: str, content: bytes, *says: str, command: str = "check_inputs"
         return name
 
 
+def table_holding(folder, value) -> str:
+    """Write a table of counts, one of which is this; its name."""
+    frame = table().astype({"Gene1": object})
+    frame.iloc[2, 1] = value
+    frame.to_csv(folder / "x.csv")
+    return "x.csv"
+
+
 written("x.h5ad", b"", "the file is empty; copy it again", label="empty")
 written("x.h5ad", b"hello\n", "not an HDF5 file, though its name says so", label="text named h5ad")
 written("x.h5ad", b"\x80\x04\x95\x10\x00", "not an HDF5 file", "export or copy it again", label="pickle named h5ad")
@@ -37,18 +45,12 @@ written("x.csv", b"id,A,B\na,1,2\n", "holds no coordinates", "x.coords.csv besid
 
 @spatial("file: csv with text among counts", "row 4, column 'Gene1': found 'many', expected a count", command="qc")
 def text_among_counts(folder):
-    frame = table().astype({"Gene1": object})
-    frame.iloc[2, 1] = "many"
-    frame.to_csv(folder / "x.csv")
-    return "x.csv"
+    return table_holding(folder, "many")
 
 
 @spatial("file: csv with empty cells", "gene 'Gene1', cell 'cell2' holds nan, not a number", command="qc")
 def empty_cells(folder):
-    frame = table().astype({"Gene1": object})
-    frame.iloc[2, 1] = None
-    frame.to_csv(folder / "x.csv")
-    return "x.csv"
+    return table_holding(folder, None)
 
 
 HUGE = "40.1e991363691613"
@@ -56,10 +58,7 @@ HUGE = "40.1e991363691613"
 
 @spatial("file: csv with an exponent of twelve digits", "gene 'Gene1', cell 'cell2' holds inf", command="qc")
 def huge_count(folder):
-    frame = table().astype({"Gene1": object})
-    frame.iloc[2, 1] = HUGE
-    frame.to_csv(folder / "x.csv")
-    return "x.csv"
+    return table_holding(folder, HUGE)
 
 
 @spatial("file: second file with an exponent of twelve digits", "cell 'cell0' has coordinates", command="qc")

@@ -9,7 +9,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from spatialimpute.errors import InputError
-from spatialimpute.io.digests import check_seal, seal, whole
+from spatialimpute.io.digests import check_seal, sealed
 
 SCHEMA_VERSION = "1"
 
@@ -101,6 +101,5 @@ def write_counts(path: str | Path, counts: Counts) -> None:
     )
     if counts.coords is not None:
         data.obsm["spatial"] = np.asarray(counts.coords, dtype=np.float64)
-    with whole(path) as partial:
+    with sealed(path) as partial:
         data.write_h5ad(partial, compression="gzip", compression_opts=1)
-        seal(partial)

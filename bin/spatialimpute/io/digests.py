@@ -58,6 +58,14 @@ def seal(path: str | Path) -> None:
         file.write(b"\n" + found)
 
 
+@contextmanager
+def sealed(path: str | Path) -> Iterator[Path]:
+    """As :func:`whole`, of a file that carries its digest."""
+    with whole(path) as partial:
+        yield partial
+        seal(partial)
+
+
 def check_seal(path: str | Path) -> None:
     """Raise DamagedError unless the file is as :func:`seal` left it; reads all of it."""
     path, sha = Path(path), hashlib.sha256()

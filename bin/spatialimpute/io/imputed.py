@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from spatialimpute.io.counts import Counts
-from spatialimpute.io.digests import seal, whole
+from spatialimpute.io.digests import sealed
 
 SCHEMA_VERSION = "1"
 LAYERS = ("sd", "lower", "upper")
@@ -34,12 +34,11 @@ class ImputedWriter:
         genes : the gene table, in the order of the columns to come
         about : JSON-ready facts
         """
-        with whole(path) as partial:
+        with sealed(path) as partial:
             with h5py.File(partial, "w") as file:
                 writer = cls(file, counts, genes)
                 yield writer
                 writer._write_annotations(about)
-            seal(partial)
 
     def __init__(self, file: h5py.File, counts: Counts, genes: pd.DataFrame):
         self.file, self.counts, self.genes = file, counts, genes.set_index("gene")
@@ -102,6 +101,5 @@ def write_latent(
     data = ad.AnnData(
         obs=pd.concat(rows).astype("category"), obsm={"X_gimvi": np.concatenate([spatial_latent, *latents])}
     )
-    with whole(path) as partial:
+    with sealed(path) as partial:
         data.write_h5ad(partial)
-        seal(partial)

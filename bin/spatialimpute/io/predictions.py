@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from spatialimpute.errors import InputError
-from spatialimpute.io.digests import check_seal, seal, whole
+from spatialimpute.io.digests import check_seal, sealed
 
 SCHEMA_VERSION = "1"
 
@@ -53,9 +53,8 @@ def write_predictions(path: str | Path, predictions: Predictions) -> None:
     )
     if predictions.sd is not None:
         data.layers["sd"] = np.asarray(predictions.sd, dtype=np.float32)
-    with whole(path) as partial:
+    with sealed(path) as partial:
         data.write_h5ad(partial)
-        seal(partial)
 
 
 def read_predictions(path: str | Path) -> Predictions:

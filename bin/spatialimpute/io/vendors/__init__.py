@@ -23,9 +23,11 @@ BUNDLES: tuple[type[Bundle], ...] = (Xenium, Merscope, CosMx, Visium, StarmapPlu
 def find_bundle(folder: str | Path) -> Bundle | None:
     """The bundle that a folder holds, told by the vendors' file names, complete or not; None when it is no bundle."""
     folder = Path(folder)
-    if not folder.is_dir():
-        return None
-    return next((bundle(folder) for bundle in BUNDLES if bundle(folder).is_it()), None)
+    return next(iter(_bundles(folder)), None) if folder.is_dir() else None
+
+
+def _bundles(folder: Path) -> list[Bundle]:
+    return [bundle for bundle in (kind(folder) for kind in BUNDLES) if bundle.is_it()]
 
 
 def folder_format(folder: Path) -> str:
@@ -38,7 +40,7 @@ def folder_format(folder: Path) -> str:
     """
     if any(path.name.lower().endswith(MTX_SUFFIXES) for path in folder.iterdir()):
         return "10x mtx"
-    kinds = [bundle.kind for bundle in BUNDLES if bundle(folder).is_it()]
+    kinds = [bundle.kind for bundle in _bundles(folder)]
     if len(kinds) > 1:
         raise InputError(f"{folder}: holds the files of a {' and of a '.join(kinds)}; give each a folder of its own")
     if not kinds:
