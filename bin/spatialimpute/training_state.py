@@ -149,8 +149,9 @@ class TrainingState:
                 state[key][m].copy_(value)
 
     def snapshot(self) -> dict:
-        """A copy of everything that `restore` needs."""
-        return copy.deepcopy(self._state())
+        """A copy of everything that `restore` needs; records and best weights, which never change, are shared."""
+        unchanging = {id(item): item for item in [*self.history, *self.best]}
+        return copy.deepcopy(self._state(), unchanging)
 
     def _state(self) -> dict:
         modules = {"model": self.model, "optimizer": self.optimizer}

@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pandas as pd
+import pytest
+from sklearn.neighbors import NearestNeighbors
 from spatialimpute.report.accuracy_sections import score_boxes
 from spatialimpute.report.content import SectionWriter, number
 from spatialimpute.report.inputs import read_table
-from spatialimpute.report.latent import balanced_subset
+from spatialimpute.report.latent import balanced_subset, umap
 
 
 def test_numbers_without_value_are_left_out():
@@ -43,6 +45,26 @@ def test_subset_is_balanced_seeded_and_complete_when_small():
     assert dict(zip(names, sizes, strict=True)) == {"rare": 10, "reference": 100, "spatial": 100}
     assert np.array_equal(chosen, balanced_subset(dataset, 210, seed=0))
     assert len(balanced_subset(dataset, 10_000, seed=0)) == len(dataset)
+
+
+def test_umap_keeps_clusters_together_and_apart():
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 100)
+    centers = rng.normal(0, 5, (4, 10))
+    latent = centers[labels] + rng.normal(0, 1, (400, 10))
+    xy = umap(latent, seed=1)
+    _, index = NearestNeighbors(n_neighbors=10).fit(xy).kneighbors()
+    assert (labels[index] == labels[:, None]).mean() > 0.99
+    assert np.array_equal(xy, umap(latent, seed=1))
+
+
+@pytest.mark.parametrize(
+    "latent", [np.zeros((30, 5)), np.eye(2), np.arange(40.0)[:, None]], ids=["same", "two", "line"]
+)
+def test_umap_of_a_poor_latent_space(latent):
+    xy = umap(latent, seed=1)
+    assert xy.shape == (len(latent), 2) and np.isfinite(xy).all()
+    assert np.array_equal(xy, umap(latent, seed=1))
 
 
 def test_score_boxes_average_the_members_of_one_kappa():

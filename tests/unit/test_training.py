@@ -93,10 +93,7 @@ def test_stacks_are_split_by_architecture_and_size(monkeypatch):
     members = [*MEMBERS, ADVERSARIAL[0], replace(MEMBERS[0], seed=1, decoder_hidden=8)]
     groups = [stack.members for stack in train(tissue, members)]
     assert groups == [MEMBERS, ADVERSARIAL[:1], members[-1:]]
-    groups = [stack.members for stack in train(tissue, members, workers=3)]
-    assert [len(group) for group in groups] == [2, 1, 1, 1]
-    assert groups[0][0] == members[0]
-    assert sorted(member.name for group in groups for member in group) == sorted(member.name for member in members)
+    assert train(tissue, members, workers=3)[0].members[0] == members[0]
     together = held_out_predictions(train(tissue, MEMBERS[:2]), *draw()[1:], "s", 4, 0)
     by_workers = train(tissue, MEMBERS[:2], workers=2)
     monkeypatch.setattr(training, "CPU_STACK_ELEMENTS", 1)
@@ -108,6 +105,23 @@ def test_stacks_are_split_by_architecture_and_size(monkeypatch):
             np.testing.assert_allclose(a.mean, b.mean, rtol=1e-3)
     for a, b in zip(by_workers, one_by_one, strict=True):
         assert same(weights(a), weights(b)) and a.history.equals(b.history)
+
+
+def test_stacks_end_at_about_the_same_time():
+    tissue, cpu = data(SMALL), torch.device("cpu")
+    folds = [replace(MEMBERS[0], fold=str(k)) for k in range(5)]
+    members = [*folds, *(replace(member, seed=1) for member in folds)]
+    members += [replace(member, seed=2, decoder_hidden=8) for member in folds]
+    members += [replace(member, kappa=5.0) for member in folds]
+    sizes = {n: [len(stack) for stack in training._split(tissue, members, cpu, n)] for n in (1, 2, 20)}
+    assert sizes == {1: [10, 5, 5], 2: [5, 5, 5, 5], 20: [1] * 20}
+    for workers in (2, 3, 8):
+        stacks = training._split(tissue, members, cpu, workers)
+        assert sorted(m.name for stack in stacks for m in stack) == sorted(m.name for m in members)
+        assert all(len({(m.decoder_hidden, m.kappa > 0) for m in stack}) == 1 for stack in stacks)
+        costs = [training._cost(stack) for stack in stacks]
+        assert costs == sorted(costs, reverse=True)
+        assert training._duration(stacks, workers) <= sum(costs) / workers + min(costs)
 
 
 @pytest.mark.parametrize("settings, members", [(SMALL, MEMBERS), (PAPER, ADVERSARIAL)], ids=["default", "paper"])

@@ -2,7 +2,7 @@ include { flags } from '../../functions.nf'
 
 process EVALUATE {
     tag "${sample}"
-    label 'process_low'
+    label 'process_single'
     conda "${moduleDir}/../../../containers/conda/cpu.yml"
     container "${params.container_registry}spatialimpute-cpu:${workflow.manifest.version}"
 
