@@ -24,13 +24,14 @@ PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 PEERS_FOLDER = Path(__file__).resolve().parent / "peers"
 PEERS = ("gimvi_scvi", "tangram_sc", "spage")
 BASELINES = ("knn", "celltype", "total")
-#: The grid of `kappa: auto`; the paper preset at the kappa of scvi-tools, so that like is compared with like.
+#: The grid of `kappa: auto`; the paper preset takes kappa and likelihood of scvi-tools: like is compared with like.
 KAPPA_GRID = {"default": "0,5", "paper": "5"}
+LIKELIHOOD = {"default": "auto", "paper": "nb"}
 TECHNOLOGY = {
-    "osmfish": "osmfish",
-    "merfish_mop": "merfish",
-    "starmap_mpfc": "starmap",
-    "hypothalamus": "merfish",
+    "osmfish": "osmFISH",
+    "merfish_mop": "MERFISH",
+    "starmap_mpfc": "STARmap",
+    "hypothalamus": "MERFISH",
 }
 
 
@@ -156,7 +157,8 @@ def chain(pair: Pair, folder: Path, preset: str, threads: int, whole: bool) -> l
     models_cv, models = folder / "all" / "models", folder / "final" / "models"
     inputs = ["--sample", pair.name, "--spatial", spatial, "--reference", reference]
     common = [*inputs, "--panel", panel]
-    train = ["train.py", *common, "--preset", preset, "--threads", threads]
+    train = ["train.py", *common, "--preset", preset, "--spatial-likelihood", LIKELIHOOD[preset]]
+    train += ["--threads", threads]
     predictions = folder / "all" / "predictions"  # every step that predicts writes `predictions/` below its folder
     steps = [
         Step("qc.spatial", spatial.parent, ["qc.py", "--role", "spatial", "--id", pair.name,
@@ -168,7 +170,7 @@ def chain(pair: Pair, folder: Path, preset: str, threads: int, whole: bool) -> l
              "--kappa", KAPPA_GRID[preset]]),
         *[Step(f"baseline.{method}", folder / "all",
                ["baseline.py", *common, "--method", method, "--threads", threads]) for method in BASELINES],
-        Step("evaluate", folder, ["evaluate.py", *common, "--predictions", predictions]),
+        Step("evaluate", folder, ["evaluate.py", *common, "--preset", preset, "--predictions", predictions]),
     ]  # fmt: skip
     if whole:
         steps += [
