@@ -6,8 +6,11 @@ import sys
 import warnings
 from pathlib import Path
 
+import anndata as ad
+import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -16,15 +19,16 @@ DATA = ROOT.parent / "shared" / "data"
 RAW_MEDIAN, PARTIAL_MEAN = 0.375, 0.26
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """The sample after QC, gene selection on the given folds, cross-validation, kNN and evaluation."""
+def pair():
     if not DATA.is_dir():
         warnings.warn(f"REAL DATA ABSENT: no {DATA}; the scores on real tissue were not checked", stacklevel=1)
         pytest.skip(f"REAL DATA ABSENT: no {DATA}")
-    folder = tmp_path_factory.mktemp("hypothalamus")
-    pair = json.loads((DATA / "gene_folds.json").read_text())["hypothalamus"]
-    (folder / "folds.json").write_text(json.dumps({"hypothalamus": pair["folds"]}))
+    return json.loads((DATA / "gene_folds.json").read_text())["hypothalamus"]
+
+
+def crossvalidate(folder, folds, spatial, reference, *options):
+    """Take the sample through QC, gene selection on the given folds, cross-validation, baselines and evaluation."""
+    (folder / "folds.json").write_text(json.dumps({"hypothalamus": folds}))
     inputs = ["--sample", "hypothalamus", "--spatial", "spatial/counts.h5ad"]
     inputs += ["--reference", "reference/counts.h5ad"]
 
@@ -34,16 +38,23 @@ def folder(tmp_path_factory):
         result = subprocess.run(command, cwd=folder / into, capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
 
-    for role, technology in (("spatial", "MERFISH"), ("reference", "scRNA-seq")):
-        path = DATA / f"{pair[role]}.h5ad"
+    for role, technology, path in (("spatial", "MERFISH", spatial), ("reference", "scRNA-seq", reference)):
         step("qc", "--id", role, "--role", role, "--technology", technology, "--input", path, into=role)
     step("select_genes", *inputs, "--gene-folds", "folds.json")
     inputs += ["--panel", "panel.json"]
-    step("train", *inputs, "--stage", "crossvalidate", "--kappa", "0", "--threads", "2")
+    step("train", *inputs, "--stage", "crossvalidate", "--kappa", "0", "--threads", "2", *options)
     step("baseline", *inputs, "--method", "knn")
     step("baseline", *inputs, "--method", "total")
     step("evaluate", *inputs, "--predictions", "predictions")
     return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The sample after its evaluation."""
+    files = pair()
+    spatial, reference = (DATA / f"{files[role]}.h5ad" for role in ("spatial", "reference"))
+    return crossvalidate(tmp_path_factory.mktemp("hypothalamus"), files["folds"], spatial, reference)
 
 
 @pytest.mark.realdata
@@ -68,3 +79,19 @@ def test_hypothalamus_above_the_stated_score_and_the_baselines(folder):
     )
     assert (scores["spatialimpute"] > scores["knn"]).mean() > 0.6
     assert evaluation["headline"] in ("good", "limited")
+    assert evaluation["partial_given_detected"] > 0.15
+
+
+@pytest.mark.realdata
+def test_a_shuffled_reference_is_not_to_be_used(tmp_path):
+    """Each gene's counts are shuffled over the cells: no gene tells anything of another, and the report must say so."""
+    files = pair()
+    reference = ad.read_h5ad(DATA / f"{files['reference']}.h5ad")
+    counts = reference.X.toarray()
+    np.random.default_rng(0).permuted(counts, axis=0, out=counts)
+    ad.AnnData(sp.csr_matrix(counts), var=reference.var[[]]).write_h5ad(tmp_path / "shuffled.h5ad")
+    spatial = DATA / f"{files['spatial']}.h5ad"
+    crossvalidate(tmp_path, files["folds"], spatial, tmp_path / "shuffled.h5ad", "--seeds", "1")
+    evaluation = json.loads((tmp_path / "evaluation.json").read_text())
+    assert evaluation["headline"] == "do not use", evaluation["headline_reason"]
+    assert evaluation["partial_given_detected"] < 0.05

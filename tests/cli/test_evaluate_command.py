@@ -60,6 +60,7 @@ def test_evaluation_json(evaluated):
     low, high = evaluation["partial_ci"]
     chosen = scores.loc[scores["method"] == "spatialimpute", "spearman_partial"]
     assert low < chosen.mean() < high
+    assert -1 < evaluation["partial_given_detected"] < chosen.mean() + 0.1
     curve = pd.DataFrame(evaluation["kappa_curve"])
     assert list(curve.columns) == ["kappa", "mean", "se", "n_folds"]
     assert curve["kappa"].tolist() == [0.0, 5.0] and curve["n_folds"].tolist() == [3, 3]

@@ -205,7 +205,7 @@ def write_crossvalidation(folder, args, sample, shared, members, rate, kappas, h
         "schema_version": "1", "sample": sample, "kappa": kappas[0], "knn_weight": 0.2, "headline": headline,
         "kappa_curve": [{"kappa": k, "mean": 0.3 - 0.01 * k, "se": 0.015, "n_folds": len(members)} for k in kappas],
         "headline_reason": "median partial score 0.31 (interval 0.25 to 0.36), above the cell-type mean's 0.22",
-        "methods": summary, "partial_ci": [0.25, 0.36], "integration": {},
+        "methods": summary, "partial_ci": [0.25, 0.36], "partial_given_detected": 0.2, "integration": {},
     }  # fmt: skip
     write_json(folder / "evaluation.json", evaluation | {"scores_digest": digest(folder / "scores.tsv")})
     chosen = scores[scores["method"] == "spatialimpute"].set_index("gene")

@@ -28,9 +28,9 @@ def brute_ssim(x, y):
     return luminance * contrast * (covariance + c2 / 2) / (x.std() * y.std() + c2 / 2)
 
 
-def brute_partial(x, y, g):
-    """Correlation of the residuals that ranks leave on the ranks of `g`."""
-    design = np.column_stack([np.ones(len(g)), rankdata(g)])
+def brute_partial(x, y, *given):
+    """Correlation of the residuals that ranks leave on the ranks of what is given."""
+    design = np.column_stack([np.ones(len(x)), *map(rankdata, given)])
     residuals = [v - design @ np.linalg.lstsq(design, v, rcond=None)[0] for v in (rankdata(x), rankdata(y))]
     return np.corrcoef(residuals)[0, 1]
 
@@ -80,6 +80,17 @@ def test_constant_vectors_score_zero_not_nan(data):
     assert table.spearman_partial[1] == table.spearman_fraction[1] == 0
     assert table.spearman[1] == pytest.approx(spearmanr(counts[:, 1], total)[0])
     assert table.jsd[0] == pytest.approx(np.log(2))
+
+
+def test_partial_given_several(data):
+    counts, prediction, total = data
+    detected = np.random.default_rng(5).integers(0, 9, N) + total // 20
+    found = metrics.spearman_partial(counts, prediction, np.stack([total, detected], axis=1))
+    expected = [brute_partial(x, y, total, detected) for x, y in zip(counts.T, prediction.T, strict=True)]
+    np.testing.assert_allclose(found, expected)
+    # What adds nothing, since it is constant or ranks cells as another does, changes nothing.
+    more = np.stack([total, detected, np.ones(N), total**2], axis=1)
+    np.testing.assert_allclose(metrics.spearman_partial(counts, prediction, more), expected)
 
 
 def test_partial_of_the_total_itself_is_zero(data):

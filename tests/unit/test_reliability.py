@@ -48,10 +48,11 @@ def series(values):
     return pd.Series(values, index=[f"g{i}" for i in range(len(values))], dtype=float)
 
 
-def judge(partial, celltype=None, passing=0.6):
+def judge(partial, celltype=None, passing=0.6, given_detected=None):
     partial = series(partial)
+    given_detected = partial if given_detected is None else series(given_detected)
     verdict = pd.Series(np.where(np.arange(len(partial)) < passing * len(partial), "pass", "fail"), partial.index)
-    return headline(partial, celltype, verdict)
+    return headline(partial, given_detected, celltype, verdict)
 
 
 SPREAD = np.linspace(-0.1, 0.1, 40)
@@ -64,6 +65,12 @@ def test_good_and_limited():
     assert good.interval == bootstrap_interval(0.3 + SPREAD)
     assert judge(0.3 + SPREAD, series(0.2 + SPREAD), passing=0.45).verdict == "limited"
     assert judge(0.3 + SPREAD, None).verdict == "good"  # the cell-type mean was not run
+
+
+def test_do_not_use_where_depth_explains_the_score():
+    little = judge(0.3 + SPREAD, given_detected=0.04 + SPREAD)
+    assert little.verdict == "do not use" and "only 0.04 among cells with as many genes detected" in little.reason
+    assert judge(0.3 + SPREAD, given_detected=0.06 + SPREAD).verdict == "good"
 
 
 def test_do_not_use_where_the_interval_does_not_clear():

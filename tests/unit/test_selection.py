@@ -79,7 +79,9 @@ def test_truth_of_a_panel():
     for j, (gene, fold) in enumerate(zip(truth.genes, truth.fold, strict=True)):
         assert gene in panel.folds[fold]
         np.testing.assert_array_equal(truth.counts[:, j], dense[gene])
-        np.testing.assert_array_equal(truth.total[:, j], sum(dense[g] for g in panel.genes_in_use(fold)))
+        in_use = np.stack([dense[g] for g in panel.genes_in_use(fold)])
+        np.testing.assert_array_equal(truth.total[:, j], in_use.sum(axis=0))
+        np.testing.assert_array_equal(truth.n_detected[:, j], (in_use > 0).sum(axis=0))
 
 
 def test_partial_score_is_the_correlation_of_residual_ranks():
@@ -98,6 +100,21 @@ def test_partial_score_is_the_correlation_of_residual_ranks():
         rest = [r - line @ np.linalg.lstsq(line, r, rcond=None)[0] for r in ranks[:2]]
         expected.append(np.corrcoef(rest)[0, 1])
     np.testing.assert_allclose(truth.partial(mean), expected, atol=1e-10)
+
+
+def test_depth_that_the_total_hides_scores_until_detected_genes_are_given():
+    """High genes make up most of a cell's total; what the low ones have of it tells its depth, not a gene."""
+    rng = np.random.default_rng(0)
+    depth, high = rng.gamma(2, 0.3, (500, 1)), rng.gamma(2, 40, (500, 1))
+    counts, low = rng.poisson(depth * np.ones(15)), rng.poisson(depth * np.ones(40))
+    total = (low.sum(axis=1, keepdims=True) + high) * np.ones(15)
+    detected = (low > 0).sum(axis=1, keepdims=True) * np.ones(15)
+    truth = Truth(GENES, np.array(["0"] * 15), counts.astype(float), total, detected)
+    guess = low.sum(axis=1, keepdims=True) / total
+    assert truth.partial(guess).mean() > 0.3
+    assert abs(truth.partial(guess, given_detected=True).mean()) < 0.05
+    knows = truth.counts / total
+    assert truth.partial(knows, given_detected=True).mean() > 0.8
 
 
 # ---- averages ----
@@ -169,7 +186,7 @@ class World:
             member(k, s, self.rates[k] + 0.3 * rng.random((N_CELLS, 15))) for k in (0.0, 5.0) for s in (0, 1)
         ]
         self.knn = member(None, None, self.rates["knn"], method="knn")
-        self.truth = Truth(GENES, FOLDS, self.counts(*follows), self.total)
+        self.truth = Truth(GENES, FOLDS, self.counts(*follows), self.total, self.total)
 
     def counts(self, *follows):
         rng = np.random.default_rng(4)

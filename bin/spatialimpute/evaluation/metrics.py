@@ -35,15 +35,19 @@ def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def spearman_partial(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Rank partial correlation of x and y given one variable per cell, shape (n_cells,).
+    """Rank partial correlation of x and y given variables of the cells, shape (n_cells,) or (n_cells, n_given).
 
-    (r_xy - r_xg r_yg) / sqrt((1 - r_xg²)(1 - r_yg²)) of Spearman correlations; 0 where x or y is constant or
-    ranks cells exactly as `given` does.
+    The correlation of what linear regression on the ranks of `given` leaves of the ranks of x and y; given one g,
+    (r_xy - r_xg r_yg) / sqrt((1 - r_xg²)(1 - r_yg²)) of Spearman correlations. 0 where x or y is constant or its
+    ranks follow from those of `given`.
     """
-    x, y, g = rankdata(x, axis=0), rankdata(y, axis=0), rankdata(given)[:, None]
-    xy, xg, yg = pearson(x, y), pearson(x, g), pearson(y, g)
-    rest = (1 - xg**2) * (1 - yg**2)
-    return np.divide(xy - xg * yg, np.sqrt(np.maximum(rest, 0)), out=np.zeros_like(xy), where=rest > 1e-12)
+    x, y = (_center(rankdata(values, axis=0)) for values in (x, y))
+    axes, length, _ = np.linalg.svd(_center(rankdata(given.reshape(len(x), -1), axis=0)), full_matrices=False)
+    axes = axes[:, length > 1e-9 * len(x)]
+    rest_x, rest_y = (values - axes @ (axes.T @ values) for values in (x, y))
+    left = (rest_x**2).sum(axis=0) * (rest_y**2).sum(axis=0)
+    enough = left > 1e-12 * (x**2).sum(axis=0) * (y**2).sum(axis=0)
+    return np.divide((rest_x * rest_y).sum(axis=0), np.sqrt(left), out=np.zeros(x.shape[1]), where=enough)
 
 
 def rmse_z(x: np.ndarray, y: np.ndarray) -> np.ndarray:

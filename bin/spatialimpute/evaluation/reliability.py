@@ -54,22 +54,26 @@ class Headline:
     interval: tuple[float, float]
 
 
-def headline(partial: pd.Series, celltype: pd.Series | None, verdict: pd.Series) -> Headline:
+def headline(partial: pd.Series, given_detected: pd.Series, celltype: pd.Series | None, verdict: pd.Series) -> Headline:
     """The sample's headline.
 
-    `do not use` when the bootstrap interval over genes of the mean partial score does not clear 0.05, or when the
-    cell-type mean predicts the same genes as well on average; `good` when at least half of the held-out genes pass;
-    `limited` otherwise.
+    `do not use` when the bootstrap interval over genes of the mean partial score does not clear 0.05, when less than
+    that remains given the number of detected genes as well, or when the cell-type mean predicts the same genes as
+    well on average; `good` when at least half of the held-out genes pass; `limited` otherwise.
 
     Parameters
     ----------
-    partial, celltype : partial scores per gene of the chosen prediction and of the cell-type mean (None: not run)
+    partial, given_detected : scores per gene of the chosen prediction, see :meth:`Truth.partial`
+    celltype : partial scores per gene of the cell-type mean (None: not run)
     verdict : verdict per gene
     """
     interval = bootstrap_interval(partial.to_numpy())
     text = f"mean partial Spearman {partial.mean():.2f} (95% interval {interval[0]:.2f} to {interval[1]:.2f})"
     if interval[0] <= CLEAR_OF_ZERO:
         return Headline("do not use", f"{text} does not clear {CLEAR_OF_ZERO:g}", interval)
+    if given_detected.mean() < CLEAR_OF_ZERO:
+        left = f"only {given_detected.mean():.2f} among cells with as many genes detected"
+        return Headline("do not use", f"{text}, but {left}: depth explains most of it", interval)
     if celltype is not None:
         gain = (partial - celltype.reindex(partial.index)).mean()
         if gain <= 0:

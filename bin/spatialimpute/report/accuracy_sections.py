@@ -134,11 +134,13 @@ def write_general_statistics(writer: SectionWriter, sample: Sample, supported: f
 def write_verdict(writer: SectionWriter, sample: Sample) -> None:
     """Headline with its reason, and how many genes pass."""
     word, reason = headline(sample)
-    interval = (sample.evaluation or {}).get("partial_ci")
+    evaluation = sample.evaluation or {}
+    interval = evaluation.get("partial_ci")
     row = {
         "headline": escape(word),
         "reason": escape(reason),
         "interval": None if not interval or None in interval else f"{interval[0]:.3f} to {interval[1]:.3f}",
+        "given_detected": number(evaluation.get("partial_given_detected")),
     }
     writer.write(
         "headline", "table", {escape(sample.name): without_missing(row)}, parent="verdict", name="Headline",
@@ -148,6 +150,12 @@ def write_verdict(writer: SectionWriter, sample: Sample) -> None:
                 "title": "Mean partial, 95% interval",
                 "description": "Bootstrap interval over genes of the mean partial score",
                 "scale": False,
+            },
+            "given_detected": {
+                "title": "Given detected genes",
+                "description": "What remains of the mean among cells with as many genes detected",
+                "scale": False,
+                "format": "{:,.3f}",
             },
             "reason": {"title": "Reason", "description": "", "scale": False},
         },
