@@ -2,6 +2,7 @@
 
 import subprocess
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -14,6 +15,13 @@ def pytest_collection_modifyitems(items):
         if item.path.parent.name in ("pipeline", "cluster", "containers"):
             item.add_marker(pytest.mark.pipeline)
     items.sort(key=lambda item: item.get_closest_marker("pipeline") is not None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_garbage_collection():
+    """Steps that run in this process leave Python's garbage collection, and so what is said at its end, alone."""
+    with mock.patch("spatialimpute.cli.look_less_for_garbage"):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -14,11 +14,6 @@ import click
 from spatialimpute import __version__
 from spatialimpute.errors import DISK_FULL_EXIT_CODE, OUT_OF_MEMORY_EXIT_CODE, SpatialImputeError
 
-# A third of what a step takes to start and to end is Python looking for garbage among what it imported: every 700 new
-# objects, and all of them again at the end.
-gc.set_threshold(10_000)
-atexit.register(gc.freeze)
-
 #: How PyTorch's allocators, CUDA and its libraries say that memory ran out.
 OUT_OF_MEMORY_SIGNS = ("not enough memory", "out of memory", "ALLOC_FAILED")
 
@@ -40,6 +35,7 @@ def run(command: click.Command) -> None:
     # HDF5 complains of a full disk once more for every object that it cannot flush.
     sys.unraisablehook = lambda found: None if is_disk_full(found.exc_value) else report_unraisable(found)
     command = click.version_option(__version__, message="%(version)s")(command)
+    look_less_for_garbage()
     try:
         command.main(standalone_mode=False)
     except click.ClickException as error:
@@ -93,6 +89,12 @@ def disk_full_message(error: BaseException) -> str:
         f"no space left, or a quota used up, in {folder}: {usage.free / 1e6:,.1f} of {usage.total / 1e6:,.1f} MB are "
         "free without the file that did not fit. Free some space and run again with -resume."
     )
+
+
+def look_less_for_garbage() -> None:
+    """Spare this process a third of its start and its end: Python's search for garbage among what it imported."""
+    gc.set_threshold(10_000)
+    atexit.register(gc.freeze)
 
 
 def set_threads(threads: int) -> None:
