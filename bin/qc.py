@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 
 import click
-from spatialimpute.cli import run
+from spatialimpute import cli
 from spatialimpute.errors import InputError
 
 log = logging.getLogger("qc")
@@ -50,6 +50,7 @@ def main(
     drop_outliers,
 ):
     """Clean one dataset's counts; writes counts.h5ad, qc.json and qc.tsv."""
+    cli.set_threads(1)
     from spatialimpute.gene_aliases import read_aliases
     from spatialimpute.io.counts import write_counts
     from spatialimpute.io.digests import digest_all, write_json
@@ -97,4 +98,4 @@ def located(message: str, path: Path, source: Path) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -21,6 +21,7 @@ from spatialimpute import cli
 @click.option("--min-shared-genes", default=10, show_default=True, type=click.IntRange(min=1))
 @click.option("--seed", default=0, show_default=True)
 def main(sample, spatial, references, genes, gene_folds, **options):
+    cli.set_threads(1)
     import numpy as np
     from spatialimpute.gene_lists import parse_gene_list, read_gene_folds
     from spatialimpute.genes import select_genes

@@ -92,7 +92,10 @@ def disk_full_message(error: BaseException) -> str:
 
 
 def look_less_for_garbage() -> None:
-    """Spare this process a third of its start and its end: Python's search for garbage among what it imported."""
+    """Spare this process a third of its start and its end: Python's search for garbage among what it imported.
+
+    A file that only a reference cycle holds is then not closed at the end; close what is written, as `with` does.
+    """
     gc.set_threshold(10_000)
     atexit.register(gc.freeze)
 

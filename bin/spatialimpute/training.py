@@ -90,7 +90,7 @@ def train(
     device = torch.device(device)
     workers = workers if device.type == "cpu" else 1
     for member in members:
-        data.view(member.fold)  # before threads could compute the same one
+        data.view(member.fold)  # before the fork, so that no worker computes it again
 
     def train_group(group: list[Member]) -> TrainedStack:
         return _train_stack(data, group, seed, device, None if checkpoint is None else checkpoint(group))

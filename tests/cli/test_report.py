@@ -295,6 +295,8 @@ def test_a_sample_writes_every_section_and_figure(several_samples):
 
 def test_general_statistics_put_the_scores_beside_each_other(several_samples):
     folder, _ = several_samples
+    verdict = sections(folder / "cortex_A", "cortex_A")["headline"]["data"]["cortex_A"]
+    assert verdict["interval"] == "0.250 to 0.360" and verdict["given_detected"] == 0.2
     found = sections(folder / "cortex_A", "cortex_A")["summary"]
     row = found["data"]["cortex_A"]
     assert row["headline"] == "good" and row["cells"] == 400 and row["shared"] == 20 and row["kappa"] == 0

@@ -69,7 +69,10 @@ def test_good_and_limited():
 
 def test_do_not_use_where_depth_explains_the_score():
     little = judge(0.3 + SPREAD, given_detected=0.04 + SPREAD)
-    assert little.verdict == "do not use" and "only 0.04 among cells with as many genes detected" in little.reason
+    assert (
+        little.verdict == "do not use"
+        and "only 0.040 among cells with as many genes detected, below 0.05" in little.reason
+    )
     assert judge(0.3 + SPREAD, given_detected=0.06 + SPREAD).verdict == "good"
 
 

@@ -72,8 +72,8 @@ def headline(partial: pd.Series, given_detected: pd.Series, celltype: pd.Series 
     if interval[0] <= CLEAR_OF_ZERO:
         return Headline("do not use", f"{text} does not clear {CLEAR_OF_ZERO:g}", interval)
     if given_detected.mean() < CLEAR_OF_ZERO:
-        left = f"only {given_detected.mean():.2f} among cells with as many genes detected"
-        return Headline("do not use", f"{text}, but {left}: depth explains most of it", interval)
+        left = f"{given_detected.mean():.3f} among cells with as many genes detected, below {CLEAR_OF_ZERO:g}"
+        return Headline("do not use", f"{text}, but only {left}: it may be depth alone", interval)
     if celltype is not None:
         gain = (partial - celltype.reindex(partial.index)).mean()
         if gain <= 0:
