@@ -11,6 +11,20 @@ import pytest
 import yaml
 from spatialimpute import __version__
 
+#: The folders and files of the root; the rest are files that tools look for there.
+TOP_LEVEL = {
+    "main.nf", "nextflow.config", "modules", "bin", "containers", "tests", "assets", "docs", "README.md",
+    ".ci", ".editorconfig", ".gitignore", ".nf-core.yml", "CHANGELOG.md", "CITATIONS.md", "LICENSE", "Makefile",
+    "nextflow_schema.json", "nf-test.config", "pyproject.toml",
+}  # fmt: skip
+
+
+def test_nothing_else_lies_at_the_root(root):
+    if not (root / ".git").exists():
+        pytest.skip("no git checkout: what lies at the root is not looked at")
+    tracked = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True, check=True).stdout
+    assert {path.split("/")[0] for path in tracked.splitlines()} == TOP_LEVEL
+
 
 def test_nextflow_and_python_name_the_same_version(root):
     manifest = re.search(r"version\s*=\s*'([^']+)'", (root / "nextflow.config").read_text()).group(1)
