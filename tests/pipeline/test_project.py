@@ -20,10 +20,10 @@ TOP_LEVEL = {
 
 
 def test_nothing_else_lies_at_the_root(root):
-    if not (root / ".git").exists():
-        pytest.skip("no git checkout: what lies at the root is not looked at")
-    tracked = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True, check=True).stdout
-    assert {path.split("/")[0] for path in tracked.splitlines()} == TOP_LEVEL
+    tracked = subprocess.run(["git", "ls-files"], cwd=root, capture_output=True, text=True, check=False)
+    if tracked.returncode != 0:
+        pytest.skip(f"git does not list this folder's files: {tracked.stderr.strip()}")
+    assert {path.split("/")[0] for path in tracked.stdout.splitlines()} == TOP_LEVEL
 
 
 def test_nextflow_and_python_name_the_same_version(root):
