@@ -25,7 +25,6 @@ log = logging.getLogger("evaluate")
 @click.option("--verdict-warn", default=0.1, show_default=True, help="Smallest partial score of verdict warn.")
 def main(sample, spatial, references, panel_path, folder, preset, verdict_pass, verdict_warn):
     cli.set_threads(1)
-    import pandas as pd
     from spatialimpute.evaluation import reliability, scores, selection
     from spatialimpute.io.counts import read_counts
     from spatialimpute.io.digests import digest, write_json
@@ -52,7 +51,7 @@ def main(sample, spatial, references, panel_path, folder, preset, verdict_pass, 
         counts, [read_counts(path) for path in references], panel, chosen, verdict_pass, verdict_warn
     )
     partial = table.pivot_table(index="gene", columns="method", values="spearman_partial", aggfunc="first")
-    given_detected = pd.Series(truth.partial(choice.prediction.mean, given_detected=True), truth.genes)
+    given_detected = float(truth.partial(choice.prediction.mean, given_detected=True).mean())
     judged = reliability.headline(
         partial["spatialimpute"],
         given_detected,
@@ -73,7 +72,7 @@ def main(sample, spatial, references, panel_path, folder, preset, verdict_pass, 
         "headline": judged.verdict,
         "headline_reason": judged.reason,
         "partial_ci": judged.interval,
-        "partial_given_detected": float(given_detected.mean()),
+        "partial_given_detected": given_detected,
         "methods": scores.summarize(table),
         "scores_digest": digest("scores.tsv"),
         "genes_digest": digest("genes.tsv"),

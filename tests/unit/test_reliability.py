@@ -50,9 +50,8 @@ def series(values):
 
 def judge(partial, celltype=None, passing=0.6, given_detected=None):
     partial = series(partial)
-    given_detected = partial if given_detected is None else series(given_detected)
     verdict = pd.Series(np.where(np.arange(len(partial)) < passing * len(partial), "pass", "fail"), partial.index)
-    return headline(partial, given_detected, celltype, verdict)
+    return headline(partial, partial.mean() if given_detected is None else given_detected, celltype, verdict)
 
 
 SPREAD = np.linspace(-0.1, 0.1, 40)
@@ -68,12 +67,10 @@ def test_good_and_limited():
 
 
 def test_do_not_use_where_depth_explains_the_score():
-    little = judge(0.3 + SPREAD, given_detected=0.04 + SPREAD)
-    assert (
-        little.verdict == "do not use"
-        and "only 0.040 among cells with as many genes detected, below 0.05" in little.reason
-    )
-    assert judge(0.3 + SPREAD, given_detected=0.06 + SPREAD).verdict == "good"
+    little = judge(0.3 + SPREAD, given_detected=0.04)
+    assert little.verdict == "do not use"
+    assert "only 0.040 among cells with as many genes detected, below 0.05" in little.reason
+    assert judge(0.3 + SPREAD, given_detected=0.06).verdict == "good"
 
 
 def test_do_not_use_where_the_interval_does_not_clear():

@@ -81,7 +81,7 @@ def test_truth_of_a_panel():
         np.testing.assert_array_equal(truth.counts[:, j], dense[gene])
         in_use = np.stack([dense[g] for g in panel.genes_in_use(fold)])
         np.testing.assert_array_equal(truth.total[:, j], in_use.sum(axis=0))
-        np.testing.assert_array_equal(truth.n_detected[:, j], (in_use > 0).sum(axis=0))
+        np.testing.assert_array_equal(truth.n_detected[fold], (in_use > 0).sum(axis=0))
 
 
 def test_partial_score_is_the_correlation_of_residual_ranks():
@@ -108,8 +108,7 @@ def test_depth_that_the_total_hides_scores_until_detected_genes_are_given():
     depth, high = rng.gamma(2, 0.3, (500, 1)), rng.gamma(2, 40, (500, 1))
     counts, low = rng.poisson(depth * np.ones(15)), rng.poisson(depth * np.ones(40))
     total = (low.sum(axis=1, keepdims=True) + high) * np.ones(15)
-    detected = (low > 0).sum(axis=1, keepdims=True) * np.ones(15)
-    truth = Truth(GENES, np.array(["0"] * 15), counts.astype(float), total, detected)
+    truth = Truth(GENES, np.array(["0"] * 15), counts.astype(float), total, {"0": (low > 0).sum(axis=1)})
     guess = low.sum(axis=1, keepdims=True) / total
     assert truth.partial(guess).mean() > 0.3
     assert abs(truth.partial(guess, given_detected=True).mean()) < 0.05
@@ -186,7 +185,7 @@ class World:
             member(k, s, self.rates[k] + 0.3 * rng.random((N_CELLS, 15))) for k in (0.0, 5.0) for s in (0, 1)
         ]
         self.knn = member(None, None, self.rates["knn"], method="knn")
-        self.truth = Truth(GENES, FOLDS, self.counts(*follows), self.total, self.total)
+        self.truth = Truth(GENES, FOLDS, self.counts(*follows), self.total, {})
 
     def counts(self, *follows):
         rng = np.random.default_rng(4)

@@ -93,7 +93,9 @@ def test_stacks_are_split_by_architecture_and_size(monkeypatch):
     members = [*MEMBERS, ADVERSARIAL[0], replace(MEMBERS[0], seed=1, decoder_hidden=8)]
     groups = [stack.members for stack in train(tissue, members)]
     assert groups == [MEMBERS, ADVERSARIAL[:1], members[-1:]]
-    assert train(tissue, members, workers=3)[0].members[0] == members[0]
+    groups = [stack.members for stack in train(tissue, members, workers=3)]
+    assert groups[0][0] == members[0]
+    assert sorted(member.name for group in groups for member in group) == sorted(member.name for member in members)
     together = held_out_predictions(train(tissue, MEMBERS[:2]), *draw()[1:], "s", 4, 0)
     by_workers = train(tissue, MEMBERS[:2], workers=2)
     monkeypatch.setattr(training, "CPU_STACK_ELEMENTS", 1)

@@ -54,7 +54,7 @@ class Headline:
     interval: tuple[float, float]
 
 
-def headline(partial: pd.Series, given_detected: pd.Series, celltype: pd.Series | None, verdict: pd.Series) -> Headline:
+def headline(partial: pd.Series, given_detected: float, celltype: pd.Series | None, verdict: pd.Series) -> Headline:
     """The sample's headline.
 
     `do not use` when the bootstrap interval over genes of the mean partial score does not clear 0.05, when less than
@@ -63,16 +63,16 @@ def headline(partial: pd.Series, given_detected: pd.Series, celltype: pd.Series 
 
     Parameters
     ----------
-    partial, given_detected : scores per gene of the chosen prediction, see :meth:`Truth.partial`
-    celltype : partial scores per gene of the cell-type mean (None: not run)
+    partial, celltype : partial scores per gene of the chosen prediction and of the cell-type mean (None: not run)
+    given_detected : mean over genes of :meth:`Truth.partial` of the chosen prediction, given detected genes as well
     verdict : verdict per gene
     """
     interval = bootstrap_interval(partial.to_numpy())
     text = f"mean partial Spearman {partial.mean():.2f} (95% interval {interval[0]:.2f} to {interval[1]:.2f})"
     if interval[0] <= CLEAR_OF_ZERO:
         return Headline("do not use", f"{text} does not clear {CLEAR_OF_ZERO:g}", interval)
-    if given_detected.mean() < CLEAR_OF_ZERO:
-        left = f"{given_detected.mean():.3f} among cells with as many genes detected, below {CLEAR_OF_ZERO:g}"
+    if given_detected < CLEAR_OF_ZERO:
+        left = f"{given_detected:.3f} among cells with as many genes detected, below {CLEAR_OF_ZERO:g}"
         return Headline("do not use", f"{text}, but only {left}: it may be depth alone", interval)
     if celltype is not None:
         gain = (partial - celltype.reindex(partial.index)).mean()

@@ -19,27 +19,29 @@ KNN_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 
 @dataclass
 class Truth:
-    """Measured counts of the held-out genes (N, H); for each, of the panel genes in use, every cell's total and how
-    many were detected (N, H)."""
+    """Measured counts of the held-out genes (N, H), and each gene's panel total (N, H) of the genes in use.
+
+    `n_detected` holds, for each fold, how many of the genes in use every cell has, (N,).
+    """
 
     genes: np.ndarray
     fold: np.ndarray
     counts: np.ndarray
     total: np.ndarray
-    n_detected: np.ndarray
+    n_detected: dict[str, np.ndarray]
 
     @classmethod
     def of(cls, spatial: Counts, panel: Panel) -> "Truth":
         """The truth of every held-out gene of a panel."""
         genes = [gene for held_out in panel.folds.values() for gene in held_out]
         fold = np.array([name for name, held_out in panel.folds.items() for _ in held_out])
-        in_use = {name: spatial.select(panel.genes_in_use(name)) for name in panel.folds}
-        total, n_detected = (
-            np.stack([np.asarray(of[name].sum(1), dtype=np.float64).ravel() for name in fold], axis=1)
-            for of in (in_use, {name: matrix > 0 for name, matrix in in_use.items()})
-        )
+        totals, n_detected = {}, {}
+        for name in panel.folds:
+            in_use = spatial.select(panel.genes_in_use(name))
+            totals[name] = np.asarray(in_use.sum(1), dtype=np.float64).ravel()
+            n_detected[name] = np.asarray((in_use > 0).sum(1)).ravel()
         counts = spatial.select(genes).toarray().astype(np.float64)
-        return cls(np.array(genes), fold, counts, total, n_detected)
+        return cls(np.array(genes), fold, counts, np.stack([totals[name] for name in fold], axis=1), n_detected)
 
     def partial(self, mean: np.ndarray, given_detected: bool = False) -> np.ndarray:
         """Partial Spearman of a prediction (N, H) per gene, over the cells with counts on the genes in use.
@@ -51,9 +53,9 @@ class Truth:
         score = np.zeros(len(self.genes))
         for name in np.unique(self.fold):
             columns = np.flatnonzero(self.fold == name)
-            cells, given = self.total[:, columns[0]] > 0, self.total[:, columns[0]]
-            if given_detected:
-                given = np.stack([given, self.n_detected[:, columns[0]]], axis=1)
+            total = self.total[:, columns[0]]
+            cells = total > 0
+            given = np.stack([total, self.n_detected[name]], axis=1) if given_detected else total
             score[columns] = spearman_partial(
                 self.counts[np.ix_(cells, columns)], mean[np.ix_(cells, columns)], given[cells]
             )
