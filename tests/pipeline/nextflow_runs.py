@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 PROJECT_PARTS = ("main.nf", "nextflow.config", "nextflow_schema.json", "modules", "bin", "assets")
 
@@ -45,9 +46,13 @@ class Running:
 
     process: subprocess.Popen
     outdir: Path
+    log: Path
 
     def wait(self) -> Run:
-        text, _ = self.process.communicate(timeout=900)
+        try:
+            text, _ = self.process.communicate(timeout=600)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"no end within 10 minutes\n{self.kill().text}\n{self.log.read_text()[-5000:]}")
         return Run(self.process.returncode, text, self.outdir, read_trace(self.outdir / "pipeline_info"))
 
     def kill(self) -> Run:
@@ -84,7 +89,7 @@ class Launcher:
             command, cwd=self.cwd, env=os.environ | ({"NXF_SYNTAX_PARSER": parser} if parser else {}),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
-        return Running(process, Path(target or self.outdir))
+        return Running(process, Path(target or self.outdir), self.cwd / ".nextflow.log")
 
     def sheet(self, name: str, rows: list[dict]) -> str:
         """Write a samplesheet into the folder that runs start from."""
