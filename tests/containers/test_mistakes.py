@@ -132,8 +132,8 @@ def test_an_interrupted_offline_bundle_leaves_no_folder(machine, tmp_path, whom,
     script = subprocess.Popen(
         [ROOT / "containers/offline.sh", tmp_path / "bundle", "podman"],
         env={"PATH": str(machine)}, stderr=subprocess.PIPE, start_new_session=True,
-        # Tests that were started in the background ignore SIGINT, and so would this.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        # Tests that were started in the background ignore SIGINT, under nohup SIGHUP, and so would this.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )  # fmt: skip
     try:
         while not (tmp_path / "saving").exists():
