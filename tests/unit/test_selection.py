@@ -80,7 +80,7 @@ def test_truth_of_a_panel():
         assert gene in panel.folds[fold]
         np.testing.assert_array_equal(truth.counts[:, j], dense[gene])
         in_use = np.stack([dense[g] for g in panel.genes_in_use(fold)])
-        np.testing.assert_array_equal(truth.total[:, j], in_use.sum(axis=0))
+        np.testing.assert_array_equal(truth.total[fold], in_use.sum(axis=0))
         np.testing.assert_array_equal(truth.n_detected[fold], (in_use > 0).sum(axis=0))
 
 
@@ -90,12 +90,13 @@ def test_partial_score_is_the_correlation_of_residual_ranks():
     truth = Truth.of(spatial, panel)
     rng = np.random.default_rng(0)
     mean = truth.counts * 0.2 + rng.random(truth.counts.shape)
-    mean[truth.total == 0] = np.nan
+    total = np.stack([truth.total[fold] for fold in truth.fold], axis=1)
+    mean[total == 0] = np.nan
     assert np.isnan(mean).any()
     expected = []
     for j in range(len(truth.genes)):
-        cells = truth.total[:, j] > 0
-        ranks = [scipy.stats.rankdata(v[cells]) for v in (truth.counts[:, j], mean[:, j], truth.total[:, j])]
+        cells = total[:, j] > 0
+        ranks = [scipy.stats.rankdata(v[cells]) for v in (truth.counts[:, j], mean[:, j], total[:, j])]
         line = np.column_stack([np.ones(cells.sum()), ranks[2]])
         rest = [r - line @ np.linalg.lstsq(line, r, rcond=None)[0] for r in ranks[:2]]
         expected.append(np.corrcoef(rest)[0, 1])
@@ -107,9 +108,9 @@ def test_depth_that_the_total_hides_scores_until_detected_genes_are_given():
     rng = np.random.default_rng(0)
     depth, high = rng.gamma(2, 0.3, (500, 1)), rng.gamma(2, 40, (500, 1))
     counts, low = rng.poisson(depth * np.ones(15)), rng.poisson(depth * np.ones(40))
-    total = (low.sum(axis=1, keepdims=True) + high) * np.ones(15)
-    truth = Truth(GENES, np.array(["0"] * 15), counts.astype(float), total, {"0": (low > 0).sum(axis=1)})
-    guess = low.sum(axis=1, keepdims=True) / total
+    total = low.sum(axis=1, keepdims=True) + high
+    truth = Truth(GENES, np.array(["0"] * 15), counts.astype(float), {"0": total[:, 0]}, {"0": (low > 0).sum(axis=1)})
+    guess = low.sum(axis=1, keepdims=True) / total * np.ones(15)
     assert truth.partial(guess).mean() > 0.3
     assert abs(truth.partial(guess, given_detected=True).mean()) < 0.05
     knows = truth.counts / total
@@ -180,19 +181,19 @@ class World:
     def __init__(self, *follows):
         rng = np.random.default_rng(3)
         self.rates = {kind: rng.gamma(2, 1, (N_CELLS, 15)) for kind in (0.0, 5.0, "knn")}
-        self.total = rng.integers(20, 60, (N_CELLS, 1)) * np.ones((1, 15))
+        self.total = rng.integers(20, 60, N_CELLS)
         self.members = [
             member(k, s, self.rates[k] + 0.3 * rng.random((N_CELLS, 15))) for k in (0.0, 5.0) for s in (0, 1)
         ]
         self.knn = member(None, None, self.rates["knn"], method="knn")
-        self.truth = Truth(GENES, FOLDS, self.counts(*follows), self.total, {})
+        self.truth = Truth(GENES, FOLDS, self.counts(*follows), {fold: self.total.copy() for fold in "012"}, {})
 
     def counts(self, *follows):
         rng = np.random.default_rng(4)
         rate = np.empty((N_CELLS, 15))
         for fold, kind in zip(("0", "1", "2"), follows, strict=True):
             rate[:, fold == FOLDS] = self.rates[kind][:, fold == FOLDS]
-        return rng.poisson(rate * self.total / 30).astype(float)
+        return rng.poisson(rate * self.total[:, None] / 30).astype(float)
 
     def choose(self, *follows):
         truth = replace(self.truth, counts=self.counts(*follows)) if follows else self.truth
@@ -262,7 +263,7 @@ def test_one_fold_chooses_for_itself():
 
 def test_score_table():
     world = World(0.0, 0.0, 0.0)
-    world.truth.total[7, :5] = 0
+    world.truth.total["0"][7] = 0
     backwards = replace(
         world.knn, mean=world.knn.mean[:, ::-1].copy(), genes=GENES[::-1], fold=FOLDS[::-1], kappa=None, seed=None
     )
@@ -282,8 +283,9 @@ def test_score_table():
     # Genes are matched by name, whatever their order in the file.
     straight = score_table([world.knn], world.truth).set_index("gene")["spearman"]
     np.testing.assert_allclose(table[table["method"] == "knn"].set_index("gene")["spearman"][GENES], straight[GENES])
-    j, cells = 3, world.truth.total[:, 3] > 0
-    counts, total, mean = world.truth.counts[cells, j], world.truth.total[cells, j], world.members[0].mean[cells, j]
+    j, total = 3, world.truth.total["0"]
+    cells = total > 0
+    counts, total, mean = world.truth.counts[cells, j], total[cells], world.members[0].mean[cells, j]
     assert first["spearman"].iloc[j] == pytest.approx(scipy.stats.spearmanr(counts, mean * total)[0])
     assert first["spearman_fraction"].iloc[j] == pytest.approx(scipy.stats.spearmanr(counts / total, mean)[0])
     assert first["detected"].iloc[j] == (counts > 0).sum()

@@ -23,7 +23,7 @@ def score_table(predictions: list[Predictions], truth: Truth) -> pd.DataFrame:
     for prediction in predictions:
         for fold in dict.fromkeys(truth.fold):
             columns = np.flatnonzero(truth.fold == fold)
-            total = truth.total[:, columns[0]]
+            total = truth.total[fold]
             cells = total > 0
             where = np.ix_(cells, columns)
             order = pd.Index(prediction.genes).get_indexer(truth.genes[columns])

@@ -19,15 +19,13 @@ KNN_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 
 @dataclass
 class Truth:
-    """Measured counts of the held-out genes (N, H), and each gene's panel total (N, H) of the genes in use.
-
-    `n_detected` holds, for each fold, how many of the genes in use every cell has, (N,).
-    """
+    """Measured counts of the held-out genes (N, H), and by fold, of the panel genes in use, every cell's total (N,)
+    and how many were detected (N,)."""
 
     genes: np.ndarray
     fold: np.ndarray
     counts: np.ndarray
-    total: np.ndarray
+    total: dict[str, np.ndarray]
     n_detected: dict[str, np.ndarray]
 
     @classmethod
@@ -35,13 +33,13 @@ class Truth:
         """The truth of every held-out gene of a panel."""
         genes = [gene for held_out in panel.folds.values() for gene in held_out]
         fold = np.array([name for name, held_out in panel.folds.items() for _ in held_out])
-        totals, n_detected = {}, {}
+        total, n_detected = {}, {}
         for name in panel.folds:
             in_use = spatial.select(panel.genes_in_use(name))
-            totals[name] = np.asarray(in_use.sum(1), dtype=np.float64).ravel()
+            total[name] = np.asarray(in_use.sum(1), dtype=np.float64).ravel()
             n_detected[name] = np.asarray((in_use > 0).sum(1)).ravel()
         counts = spatial.select(genes).toarray().astype(np.float64)
-        return cls(np.array(genes), fold, counts, np.stack([totals[name] for name in fold], axis=1), n_detected)
+        return cls(np.array(genes), fold, counts, total, n_detected)
 
     def partial(self, mean: np.ndarray, given_detected: bool = False) -> np.ndarray:
         """Partial Spearman of a prediction (N, H) per gene, over the cells with counts on the genes in use.
@@ -53,7 +51,7 @@ class Truth:
         score = np.zeros(len(self.genes))
         for name in np.unique(self.fold):
             columns = np.flatnonzero(self.fold == name)
-            total = self.total[:, columns[0]]
+            total = self.total[name]
             cells = total > 0
             given = np.stack([total, self.n_detected[name]], axis=1) if given_detected else total
             score[columns] = spearman_partial(

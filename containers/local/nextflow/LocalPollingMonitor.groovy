@@ -1,12 +1,11 @@
 package nextflow.processor
 
-import com.sun.management.OperatingSystemMXBean
 import groovy.transform.CompileStatic
-import java.lang.management.ManagementFactory
 import nextflow.Session
 import nextflow.exception.ProcessUnrecoverableException
 import nextflow.util.Duration
 import nextflow.util.MemoryUnit
+import nextflow.util.SysHelper
 
 /**
  * Stands in for Nextflow's own, which subtracts a task's CPUs and memory from what is free in one thread and adds them
@@ -26,14 +25,12 @@ class LocalPollingMonitor extends TaskPollingMonitor {
     }
 
     static LocalPollingMonitor create(Session session, String name) {
-        final machine = Runtime.runtime.availableProcessors()
-        final installed = ((OperatingSystemMXBean) ManagementFactory.operatingSystemMXBean).totalMemorySize
         return new LocalPollingMonitor(
             name: name,
             session: session,
-            cpus: session.getExecConfigProp(name, 'cpus', machine),
-            memory: (session.getExecConfigProp(name, 'memory', new MemoryUnit(installed)) as MemoryUnit).toBytes(),
-            capacity: session.getQueueSize(name, machine),
+            cpus: session.getExecConfigProp(name, 'cpus', SysHelper.availCpus),
+            memory: (session.getExecConfigProp(name, 'memory', SysHelper.availMemory) as MemoryUnit).toBytes(),
+            capacity: session.getQueueSize(name, SysHelper.availCpus),
             pollInterval: session.getPollInterval(name, Duration.of('100ms')),
             dumpInterval: session.getMonitorDumpInterval(name),
         )
@@ -41,21 +38,24 @@ class LocalPollingMonitor extends TaskPollingMonitor {
 
     @Override
     protected boolean canSubmit(TaskHandler handler) {
-        if (cpusOf(handler) > cpus) {
-            throw new ProcessUnrecoverableException(
-                "Process requirement exceeds available CPUs -- req: ${cpusOf(handler)}; avail: ${cpus}")
-        }
-        if (memoryOf(handler) > memory) {
-            throw new ProcessUnrecoverableException('Process requirement exceeds available memory -- ' +
-                "req: ${new MemoryUnit(memoryOf(handler))}; avail: ${new MemoryUnit(memory)}")
-        }
         int cpusAsked = cpusOf(handler)
         long memoryAsked = memoryOf(handler)
+        if (cpusAsked > cpus) {
+            throw new ProcessUnrecoverableException(
+                "Process requirement exceeds available CPUs -- req: ${cpusAsked}; avail: ${cpus}")
+        }
+        if (memoryAsked > memory) {
+            throw new ProcessUnrecoverableException('Process requirement exceeds available memory -- ' +
+                "req: ${new MemoryUnit(memoryAsked)}; avail: ${new MemoryUnit(memory)}")
+        }
+        if (!super.canSubmit(handler)) {
+            return false
+        }
         for (TaskHandler running : runningQueue) {
             cpusAsked += cpusOf(running)
             memoryAsked += memoryOf(running)
         }
-        return super.canSubmit(handler) && cpusAsked <= cpus && memoryAsked <= memory
+        return cpusAsked <= cpus && memoryAsked <= memory
     }
 
     private static int cpusOf(TaskHandler handler) {
