@@ -15,20 +15,20 @@ log = logging.getLogger("baseline")
 @click.option("--sample", required=True, help="The sample's name, as in the sheet.")
 @click.option("--spatial", required=True, type=click.Path(exists=True), help="counts.h5ad of the spatial side.")
 @click.option("--reference", "references", required=True, multiple=True, type=click.Path(exists=True))
-@click.option("--panel", "panel_path", required=True, type=click.Path(exists=True), help="panel.json")
+@click.option("--gene-sets", "gene_sets_path", required=True, type=click.Path(exists=True), help="gene_sets.json")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1))
-def main(method, sample, spatial, references, panel_path, threads):
+def main(method, sample, spatial, references, gene_sets_path, threads):
     cli.set_threads(threads)
-    from spatialimpute.baselines import METHODS, predict_folds
-    from spatialimpute.io.counts import read_counts
-    from spatialimpute.io.panel import read_panel
-    from spatialimpute.io.predictions import write_predictions
+    from spatialimpute.files.counts import read_counts
+    from spatialimpute.files.gene_sets import read_gene_sets
+    from spatialimpute.files.predictions import write_predictions
+    from spatialimpute.methods.registry import METHODS, predict_folds
 
     predictions = predict_folds(
         METHODS[method](),
         [read_counts(path) for path in references],
         read_counts(spatial),
-        read_panel(panel_path),
+        read_gene_sets(gene_sets_path),
         sample,
     )
     Path("predictions").mkdir(exist_ok=True)

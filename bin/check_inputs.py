@@ -24,10 +24,10 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--local", is_flag=True, help="Every step runs on this machine as it is.")
 @click.option("--out", type=click.Path(path_type=Path), default="samples.json", show_default=True)
 def main(sheet_path, params_path, schema, sheet_schema, base_dir, launch_dir, local, out):
-    from spatialimpute.check import check_accelerator, check_param_files
-    from spatialimpute.io.digests import whole
-    from spatialimpute.io.samplesheet import Sheet, numbered
-    from spatialimpute.params import check_params, load_schema
+    from spatialimpute.check.named_files import check_accelerator, check_param_files
+    from spatialimpute.check.params import check_params, load_schema
+    from spatialimpute.check.sheet import Sheet, numbered
+    from spatialimpute.files.sealed import whole
 
     params, problems = check_params(json.loads(params_path.read_text()), load_schema(schema))
     if local:

@@ -15,7 +15,7 @@ log = logging.getLogger("evaluate")
 @click.option("--sample", required=True, help="The sample's name, as in the sheet.")
 @click.option("--spatial", required=True, type=click.Path(exists=True), help="counts.h5ad of the spatial side.")
 @click.option("--reference", "references", required=True, multiple=True, type=click.Path(exists=True))
-@click.option("--panel", "panel_path", required=True, type=click.Path(exists=True), help="panel.json")
+@click.option("--gene-sets", "gene_sets_path", required=True, type=click.Path(exists=True), help="gene_sets.json")
 @click.option(
     "--predictions", "folder", required=True, type=click.Path(exists=True, file_okay=False),
     help="Folder of the predictions of all methods.",
@@ -23,20 +23,20 @@ log = logging.getLogger("evaluate")
 @click.option("--preset", default="default", show_default=True, help="Whether the kNN estimate may take a share.")
 @click.option("--verdict-pass", default=0.2, show_default=True, help="Smallest partial score of verdict pass.")
 @click.option("--verdict-warn", default=0.1, show_default=True, help="Smallest partial score of verdict warn.")
-def main(sample, spatial, references, panel_path, folder, preset, verdict_pass, verdict_warn):
+def main(sample, spatial, references, gene_sets_path, folder, preset, verdict_pass, verdict_warn):
     cli.set_threads(1)
     from spatialimpute.evaluation import reliability, scores, selection
-    from spatialimpute.io.counts import read_counts
-    from spatialimpute.io.digests import digest, write_json
-    from spatialimpute.io.panel import read_panel
-    from spatialimpute.io.predictions import read_folder, write_predictions
-    from spatialimpute.io.tsv import write_tsv
-    from spatialimpute.settings import resolve_settings
+    from spatialimpute.files.counts import read_counts
+    from spatialimpute.files.gene_sets import read_gene_sets
+    from spatialimpute.files.predictions import read_folder, write_predictions
+    from spatialimpute.files.sealed import digest, write_json
+    from spatialimpute.files.tsv import write_tsv
+    from spatialimpute.methods.gimvi.settings import resolve_settings
 
-    counts, panel = read_counts(spatial), read_panel(panel_path)
-    if not panel.folds:
+    counts, gene_sets = read_counts(spatial), read_gene_sets(gene_sets_path)
+    if not gene_sets.folds:
         raise InputError(f"{sample}: the panel has no gene folds, so there is no held-out gene to score")
-    truth = selection.Truth.of(counts, panel)
+    truth = selection.Truth.of(counts, gene_sets)
     predictions = read_folder(folder, counts.cells, truth.genes)
     members = [prediction for prediction in predictions if prediction.method == "gimvi"]
     if not members:
@@ -48,7 +48,7 @@ def main(sample, spatial, references, panel_path, folder, preset, verdict_pass, 
     table = scores.score_table([choice.prediction, *predictions], truth)
     chosen = table[table["method"] == "spatialimpute"]
     genes = reliability.gene_table(
-        counts, [read_counts(path) for path in references], panel, chosen, verdict_pass, verdict_warn
+        counts, [read_counts(path) for path in references], gene_sets, chosen, verdict_pass, verdict_warn
     )
     partial = table.pivot_table(index="gene", columns="method", values="spearman_partial", aggfunc="first")
     given_detected = float(truth.partial(choice.prediction.mean, given_detected=True).mean())

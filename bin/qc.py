@@ -51,14 +51,14 @@ def main(
 ):
     """Clean one dataset's counts; writes counts.h5ad, qc.json and qc.tsv."""
     cli.set_threads(1)
-    from spatialimpute.gene_aliases import read_aliases
-    from spatialimpute.io.counts import write_counts
-    from spatialimpute.io.digests import digest_all, write_json
-    from spatialimpute.io.formats import find_sidecar
-    from spatialimpute.io.readers import read_raw
-    from spatialimpute.io.tsv import write_tsv
-    from spatialimpute.io.vendors import source_files
-    from spatialimpute.qc import Thresholds, clean_counts, steps_table
+    from spatialimpute.check.gene_aliases import read_aliases
+    from spatialimpute.files.counts import write_counts
+    from spatialimpute.files.sealed import digest_all, write_json
+    from spatialimpute.files.tsv import write_tsv
+    from spatialimpute.qc.clean import Thresholds, clean_counts, steps_table
+    from spatialimpute.sources.folders import source_files
+    from spatialimpute.sources.formats import find_sidecar
+    from spatialimpute.sources.readers import read_raw
 
     if coords is None and role == "spatial":
         coords = find_sidecar(path)

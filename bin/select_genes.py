@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Choose the genes to model, to impute and to hold out: ./panel.json.
+"""Choose the genes to model, to impute and to hold out: ./gene_sets.json.
 
 Where spatial genes match the reference's by case or Ensembl id only, ./spatial.h5ad is written too: the same
 counts under the reference's names, to be used in place of --spatial from here on.
@@ -23,13 +23,13 @@ from spatialimpute import cli
 def main(sample, spatial, references, genes, gene_folds, **options):
     cli.set_threads(1)
     import numpy as np
-    from spatialimpute.gene_lists import parse_gene_list, read_gene_folds
+    from spatialimpute.check.gene_lists import parse_gene_list, read_gene_folds
+    from spatialimpute.files.counts import read_counts, write_counts
+    from spatialimpute.files.gene_sets import write_gene_sets
     from spatialimpute.genes import select_genes
-    from spatialimpute.io.counts import read_counts, write_counts
-    from spatialimpute.io.panel import write_panel
 
     counts = read_counts(spatial)
-    panel, renamed = select_genes(
+    gene_sets, renamed = select_genes(
         sample,
         counts.genes.tolist(),
         [read_counts(path) for path in references],
@@ -38,7 +38,7 @@ def main(sample, spatial, references, genes, gene_folds, **options):
         gene_folds=read_gene_folds(gene_folds).get(sample) if gene_folds else None,
         **options,
     )
-    write_panel("panel.json", panel)
+    write_gene_sets("gene_sets.json", gene_sets)
     if renamed:
         counts.genes = np.array([renamed.get(gene, gene) for gene in counts.genes])
         write_counts("spatial.h5ad", counts)

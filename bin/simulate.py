@@ -26,8 +26,8 @@ log = logging.getLogger("simulate")
 def main(out_dir, n_spatial, n_reference, n_panel, n_genes, n_truth, samples, seed):
     if n_panel > n_genes:
         raise click.UsageError(f"--n-panel {n_panel} is larger than --n-genes {n_genes}")
-    from spatialimpute.io import simulation
-    from spatialimpute.simulate import Tissue
+    from spatialimpute.simulation import samples as simulation
+    from spatialimpute.simulation.tissue import Tissue
 
     out_dir.mkdir(parents=True, exist_ok=True)
     tissue = Tissue(n_genes, n_panel, seed)

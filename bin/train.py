@@ -25,7 +25,7 @@ def parse_kappas(text: str) -> list[float]:
 
 def final_kappa(kappa: str, evaluation: str | None) -> float:
     """The given number, or with `auto` what cross-validation chose (0 where there was none)."""
-    from spatialimpute.io.digests import read_json
+    from spatialimpute.files.sealed import read_json
 
     if kappa != "auto":
         return parse_kappas(kappa)[0]
@@ -41,7 +41,7 @@ def either(auto: str | None) -> str | None:
 @click.option("--sample", required=True, help="The sample's name, as in the sheet.")
 @click.option("--spatial", required=True, type=click.Path(exists=True), help="counts.h5ad of the spatial side.")
 @click.option("--reference", "references", required=True, multiple=True, type=click.Path(exists=True))
-@click.option("--panel", "panel_path", required=True, type=click.Path(exists=True), help="panel.json")
+@click.option("--gene-sets", "gene_sets_path", required=True, type=click.Path(exists=True), help="gene_sets.json")
 @click.option("--stage", required=True, type=click.Choice(["crossvalidate", "final"]))
 @click.option("--evaluation", type=click.Path(exists=True), help="evaluation.json, whose kappa `auto` takes.")
 @click.option("--preset", default="default", show_default=True)
@@ -60,35 +60,36 @@ def either(auto: str | None) -> str | None:
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1))
 @click.option("--checkpoint-dir", type=click.Path(file_okay=False), help="Where a killed training continues from.")
 def main(
-    sample, spatial, references, panel_path, stage, evaluation, preset, kappa, seed, accelerator, threads,
+    sample, spatial, references, gene_sets_path, stage, evaluation, preset, kappa, seed, accelerator, threads,
     checkpoint_dir, **overrides,
 ):  # fmt: skip
     cli.set_threads(1)  # each of `threads` workers trains stacks of its own
-    from spatialimpute import device, training
-    from spatialimpute.checkpoints import Checkpoints, kept_on_termination
-    from spatialimpute.imputation import CROSSVALIDATION_SAMPLES, held_out_predictions
-    from spatialimpute.io.counts import read_counts
-    from spatialimpute.io.digests import digest
-    from spatialimpute.io.panel import read_panel
-    from spatialimpute.io.predictions import write_predictions
-    from spatialimpute.settings import as_dict, resolve_settings
-    from spatialimpute.training_data import TrainingData
+    from spatialimpute import device
+    from spatialimpute.files.counts import read_counts
+    from spatialimpute.files.gene_sets import read_gene_sets
+    from spatialimpute.files.predictions import write_predictions
+    from spatialimpute.files.sealed import digest
+    from spatialimpute.methods.gimvi import training
+    from spatialimpute.methods.gimvi.checkpoints import Checkpoints, kept_on_termination
+    from spatialimpute.methods.gimvi.data import TrainingData
+    from spatialimpute.methods.gimvi.posterior import CROSSVALIDATION_SAMPLES, held_out_predictions
+    from spatialimpute.methods.gimvi.settings import as_dict, resolve_settings
 
     for side in ("spatial_likelihood", "reference_likelihood"):
         overrides[side] = either(overrides[side])
-    counts, panel = read_counts(spatial), read_panel(panel_path)
+    counts, gene_sets = read_counts(spatial), read_gene_sets(gene_sets_path)
     settings = resolve_settings(preset, technology=counts.info.get("technology"), **overrides)
     if stage == "crossvalidate":
-        if not panel.folds:
+        if not gene_sets.folds:
             raise InputError(f"{sample}: the panel has no gene folds, so there is no held-out gene to predict")
-        members = training.ensemble(settings, folds=list(panel.folds), kappas=parse_kappas(kappa))
+        members = training.ensemble(settings, folds=list(gene_sets.folds), kappas=parse_kappas(kappa))
     else:
         members = training.ensemble(settings, folds=[None], kappas=[final_kappa(kappa, evaluation)])
     where = device.choose(accelerator, threads=1)
-    data = TrainingData([read_counts(path) for path in references], counts, panel, settings)
+    data = TrainingData([read_counts(path) for path in references], counts, gene_sets, settings)
 
     package = digest(Path(__file__).parent / "spatialimpute", "*.py")
-    inputs = [digest(path) for path in (spatial, *references, panel_path)]
+    inputs = [digest(path) for path in (spatial, *references, gene_sets_path)]
 
     def checkpoint(group):
         facts = [inputs, as_dict(settings), [asdict(member) for member in group], seed, package, str(where)]
@@ -97,11 +98,11 @@ def main(
 
     with kept_on_termination() if checkpoint_dir else nullcontext():
         stacks = training.train(data, members, seed, where, threads, checkpoint if checkpoint_dir else None)
-    training.save(stacks, "models", panel, settings)
+    training.save(stacks, "models", gene_sets, settings)
     if stage == "crossvalidate":
         Path("predictions").mkdir(exist_ok=True)
-        for result in held_out_predictions(stacks, counts, panel, sample, CROSSVALIDATION_SAMPLES, seed, where):
-            write_predictions(f"predictions/gimvi.kappa{result.kappa:g}.seed{result.seed}.h5ad", result)
+        for result in held_out_predictions(stacks, counts, gene_sets, sample, CROSSVALIDATION_SAMPLES, seed, where):
+            write_predictions(f"predictions/gimvi.kappa{result.kappa:g}.place{result.place}.h5ad", result)
     if checkpoint_dir:
         for stack in stacks:
             checkpoint(stack.members).clear()

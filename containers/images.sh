@@ -67,7 +67,7 @@ if [ $# -gt 0 ]; then shift; fi
 
 engine=${ENGINE:-$(find_engine)}
 obstacle=$(obstacle "$engine")
-[ -z "$obstacle" ] || fail "ENGINE=$engine: $obstacle; mend that, or take another: docker, podman or buildah"
+[ -z "$obstacle" ] || fail "ENGINE=$engine: $obstacle; fix that, or take another: docker, podman or buildah"
 [ ${#kinds[@]} -gt 0 ] || kinds=(cpu gpu)
 for kind in "${kinds[@]}"; do
     build "${CONTAINER_REGISTRY:-}spatialimpute-$kind:$version" --file "containers/$kind/Dockerfile" "$@"

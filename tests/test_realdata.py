@@ -41,7 +41,7 @@ def crossvalidate(folder, folds, spatial, reference, *options):
     for role, technology, path in (("spatial", "MERFISH", spatial), ("reference", "scRNA-seq", reference)):
         step("qc", "--id", role, "--role", role, "--technology", technology, "--input", path, into=role)
     step("select_genes", *inputs, "--gene-folds", "folds.json")
-    inputs += ["--panel", "panel.json"]
+    inputs += ["--gene-sets", "gene_sets.json"]
     step("train", *inputs, "--stage", "crossvalidate", "--kappa", "0", "--threads", "2", *options)
     step("baseline", *inputs, "--method", "knn")
     step("baseline", *inputs, "--method", "total")
@@ -59,9 +59,9 @@ def folder(tmp_path_factory):
 
 @pytest.mark.realdata
 def test_hypothalamus_above_the_stated_score_and_the_baselines(folder):
-    panel = json.loads((folder / "panel.json").read_text())
+    gene_sets = json.loads((folder / "gene_sets.json").read_text())
     given = json.loads((folder / "folds.json").read_text())["hypothalamus"]
-    assert list(panel["folds"].values()) == given
+    assert list(gene_sets["folds"].values()) == given
     evaluation = json.loads((folder / "evaluation.json").read_text())
     own = evaluation["methods"]["spatialimpute"]
     assert own["n_genes"] == sum(map(len, given))

@@ -15,7 +15,7 @@ class SpatialImputeError(Exception):
 
 
 class InputError(SpatialImputeError):
-    """Something in the user's files, sheet or parameters has to be mended; trying again cannot help."""
+    """Something in the user's files, sheet or parameters has to be fixed; trying again cannot help."""
 
     exit_code = 65
 

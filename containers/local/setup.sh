@@ -90,7 +90,7 @@ maven_nextflow() {
     mkdir -p .venv/share/nextflow/mended
     mvn --batch-mode --log-file .venv/share/nextflow/maven.log --file $here/nextflow/pom.xml \
         dependency:copy-dependencies -DoutputDirectory="$PWD/$jars" >/dev/null ||
-        fail "Maven cannot fetch Nextflow (.venv/share/nextflow/maven.log); install Nextflow 25.04 or newer, or mend that"
+        fail "Maven cannot fetch Nextflow (.venv/share/nextflow/maven.log); install Nextflow 25.04 or newer, or fix that"
     java -cp "$jars/*" org.codehaus.groovy.tools.FileSystemCompiler \
         -d .venv/share/nextflow/mended $here/nextflow/*.groovy
     # The short-lived JVM's flags halve the start; the rest opens what Nextflow reaches into, as its own launcher does.

@@ -5,7 +5,7 @@ include { EVALUATE                     } from '../local/evaluate/main.nf'
 // Every shared gene predicted by models and baselines that never saw its spatial counts, and the scores.
 workflow CROSSVALIDATE {
     take:
-    counts         // [sample, spatial, [references], panel]
+    counts         // [sample, spatial, [references], gene_sets]
     baselines      // names of methods
     options        // step -> its options
     package_digest

@@ -4,7 +4,7 @@ include { IMPUTE               } from '../local/impute/main.nf'
 // The final models, trained on all shared genes, and what they say of every target in every spatial cell.
 workflow IMPUTE_GENES {
     take:
-    counts         // [sample, spatial, [references], panel]
+    counts         // [sample, spatial, [references], gene_sets]
     evaluation     // [sample, evaluation.json, genes.tsv]; empty lists without cross-validation
     options        // step -> its options
     package_digest

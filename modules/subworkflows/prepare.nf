@@ -61,9 +61,9 @@ workflow PREPARE {
     SELECT_GENES(selection.counts, selection.genes, shared_files.gene_folds, options.select_genes, package_digest)
 
     results = datasets
-        .join(SELECT_GENES.out.panel)
-        .multiMap { sample, spatial_counts, spatial_qc, reference_counts, reference_qc, panel, renamed ->
-            counts: [sample, renamed ? renamed[0] : spatial_counts, reference_counts, panel]
+        .join(SELECT_GENES.out.gene_sets)
+        .multiMap { sample, spatial_counts, spatial_qc, reference_counts, reference_qc, gene_sets, renamed ->
+            counts: [sample, renamed ? renamed[0] : spatial_counts, reference_counts, gene_sets]
             qc: [sample, [spatial_qc] + reference_qc]
         }
     counts = results.counts
@@ -71,6 +71,6 @@ workflow PREPARE {
 
     emit:
     samples // names
-    counts  // [sample, spatial, [references], panel]
+    counts  // [sample, spatial, [references], gene_sets]
     qc      // [sample, [qc.json of each]]
 }

@@ -5,7 +5,7 @@ include { MULTIQC } from '../local/multiqc/main.nf'
 workflow REPORT_RESULTS {
     take:
     samples        // every sample's name
-    results        // [sample, spatial, [references], panel, [qc], [models], imputed, latent, genes,
+    results        // [sample, spatial, [references], gene_sets, [qc], [models], imputed, latent, genes,
                    //  evaluation, scores, prediction]
     parameters     // name -> value
     package_digest

@@ -20,10 +20,10 @@ SECONDS, MEMORY = 20, 4 << 30
 
 def counted(path: Path) -> None:
     """Everything that the check of inputs and QC do with a file of counts."""
-    from spatialimpute.io.formats import find_sidecar, read_header
-    from spatialimpute.io.gene_spellings import gene_spellings
-    from spatialimpute.io.readers import read_raw
-    from spatialimpute.qc import clean_counts
+    from spatialimpute.check.gene_spellings import gene_spellings
+    from spatialimpute.qc.clean import clean_counts
+    from spatialimpute.sources.formats import find_sidecar, read_header
+    from spatialimpute.sources.readers import read_raw
 
     gene_spellings(path)
     read_header(path)
@@ -34,14 +34,14 @@ def counted(path: Path) -> None:
 
 
 def sheet(path: Path) -> None:
-    from spatialimpute.io.samplesheet import Sheet
+    from spatialimpute.check.sheet import Sheet
 
     Sheet(path, ROOT / "assets/schema_input.json", path.parent)
 
 
 def gene_lists(path: Path) -> None:
-    from spatialimpute.gene_aliases import read_aliases
-    from spatialimpute.gene_lists import parse_gene_list, read_gene_folds
+    from spatialimpute.check.gene_aliases import read_aliases
+    from spatialimpute.check.gene_lists import parse_gene_list, read_gene_folds
 
     for read in (parse_gene_list, read_gene_folds, read_aliases):
         try:
@@ -81,8 +81,6 @@ if __name__ == "__main__":
     # Libraries loaded once, not in every child.
     import loompy  # noqa: F401
     import scanpy  # noqa: F401
-    import spatialimpute.io.readers
-    import spatialimpute.qc  # noqa: F401
 
     for line in sys.stdin:
         name, path = line.rstrip("\n").split("\t")

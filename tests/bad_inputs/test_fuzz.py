@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutations import BYTE_EDITS, OBJECT_EDITS, edit_bytes, edit_objects
 from reading import counted, gene_lists, sheet
-from spatialimpute.io.vendors import source_files
+from spatialimpute.sources.folders import source_files
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = os.environ.get("FUZZ_EXAMPLES")

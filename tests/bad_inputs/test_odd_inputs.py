@@ -10,13 +10,13 @@ import pytest
 from corpus import GOOD_SHEET, HEADER
 from good_files import COUNTS, GENES, data, edit, table
 from running import ROOT, check_inputs, qc, run
-from spatialimpute.check import GPU_DEVICES, check_accelerator
-from spatialimpute.io import memory
-from spatialimpute.io.counts import read_counts
-from spatialimpute.io.gene_spellings import gene_spellings
-from spatialimpute.io.readers import read_raw
-from spatialimpute.io.tsv import read_tsv, write_tsv
+from spatialimpute.check.gene_spellings import gene_spellings
+from spatialimpute.check.named_files import GPU_DEVICES, check_accelerator
+from spatialimpute.files.counts import read_counts
+from spatialimpute.files.tsv import read_tsv, write_tsv
 from spatialimpute.report.content import SectionWriter, escape
+from spatialimpute.sources import memory
+from spatialimpute.sources.readers import read_raw
 
 HOSTILE = [
     "=cmd|' /C calc'!A0",
@@ -179,7 +179,7 @@ def test_honest_files_pass_the_bounds(tmp_path):
 
 
 def test_a_gpu_that_is_not_there_is_said_at_once(monkeypatch, tmp_path):
-    monkeypatch.setattr("spatialimpute.check.DEVICES", tmp_path)
+    monkeypatch.setattr("spatialimpute.check.named_files.DEVICES", tmp_path)
     wanted = {"accelerator": "gpu", "gpu_cluster_options": None}
     assert "'accelerator': found 'gpu'" in check_accelerator(wanted)[0]
     assert check_accelerator(wanted | {"gpu_cluster_options": "--gres=gpu:1"}) == []

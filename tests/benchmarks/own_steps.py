@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bin"))
 
 
 def read(path: str, role: str):
-    from spatialimpute.io.counts import Counts
+    from spatialimpute.files.counts import Counts
 
     data = ad.read_h5ad(path)
     return Counts(
@@ -44,11 +44,11 @@ def main():
     options = parser.parse_args()
 
     import torch
-    from spatialimpute.io.panel import Panel
-    from spatialimpute.settings import resolve_settings
-    from spatialimpute.training import _split
-    from spatialimpute.training_data import DeviceData, Member, TrainingData
-    from spatialimpute.training_state import TrainingState
+    from spatialimpute.files.gene_sets import GeneSets
+    from spatialimpute.methods.gimvi.data import DeviceData, Member, TrainingData
+    from spatialimpute.methods.gimvi.settings import resolve_settings
+    from spatialimpute.methods.gimvi.state import TrainingState
+    from spatialimpute.methods.gimvi.training import _split
 
     torch.set_num_threads(options.threads)
     spatial, reference = read(options.spatial, "spatial"), read(options.reference, "reference")
@@ -58,7 +58,7 @@ def main():
     warm_up = max(2, options.steps // 4)
     # Sampling weights are no part of a step: uniform ones spare the search for neighbors.
     settings = resolve_settings(options.preset, max_steps=options.steps + warm_up, reweight=False)
-    data = TrainingData([reference], spatial, Panel(genes, shared, [], genes, folds), settings)
+    data = TrainingData([reference], spatial, GeneSets(genes, shared, [], genes, folds), settings)
     members = [Member(str(k % 5), options.kappa, k // 5) for k in range(options.members)]
     device = torch.device(options.device)
     wall, cpu = 0.0, 0.0

@@ -153,10 +153,10 @@ def chain(pair: Pair, folder: Path, preset: str, threads: int, whole: bool) -> l
     folds = folder / "gene_folds.json"
     folds.write_text(json.dumps({pair.name: pair.folds}))
     spatial, reference = folder / "spatial" / "counts.h5ad", folder / "reference" / "counts.h5ad"
-    panel, evaluation, genes = (folder / name for name in ("panel.json", "evaluation.json", "genes.tsv"))
+    gene_sets, evaluation, genes = (folder / name for name in ("gene_sets.json", "evaluation.json", "genes.tsv"))
     models_cv, models = folder / "all" / "models", folder / "final" / "models"
     inputs = ["--sample", pair.name, "--spatial", spatial, "--reference", reference]
-    common = [*inputs, "--panel", panel]
+    common = [*inputs, "--gene-sets", gene_sets]
     train = ["train.py", *common, "--preset", preset, "--spatial-likelihood", LIKELIHOOD[preset]]
     train += ["--threads", threads]
     predictions = folder / "all" / "predictions"  # every step that predicts writes `predictions/` below its folder

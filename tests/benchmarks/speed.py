@@ -91,7 +91,7 @@ def own_trace(pair: runs.Pair, fold: int, options) -> dict:
     out = folder / f"trace{options.max_steps or ''}.fold{fold}.npz"
     if not out.exists():
         command = [runs.PYTHON, HERE / "own_trace.py", "--spatial", folder / "spatial" / "counts.h5ad"]
-        command += ["--reference", folder / "reference" / "counts.h5ad", "--panel", folder / "panel.json"]
+        command += ["--reference", folder / "reference" / "counts.h5ad", "--gene-sets", folder / "gene_sets.json"]
         command += ["--fold", fold, "--threads", options.threads, "--out", out]
         command += ["--max-steps", options.max_steps] if options.max_steps else []
         runs.call(command, options.threads)
@@ -102,7 +102,7 @@ def own_trace(pair: runs.Pair, fold: int, options) -> dict:
 def prepared(pair: runs.Pair, options) -> Path:
     """A folder with the pair's canonical counts and panel."""
     folder = pair.cache / "own" / f"prepared-{runs.code_digest()}"
-    if not (folder / "panel.json").exists():
+    if not (folder / "gene_sets.json").exists():
         for step in runs.chain(pair, folder, "default", options.threads, whole=False)[:3]:
             step.cwd.mkdir(parents=True, exist_ok=True)
             runs.call([runs.PYTHON, runs.ROOT / "bin" / step.words[0], *step.words[1:]], options.threads, step.cwd)
@@ -228,7 +228,7 @@ def memory(options) -> list[dict]:
             runs.call([runs.PYTHON, runs.ROOT / "bin" / "qc.py", *words], options.threads, folder / role)
             inputs += [f"--{role}", folder / role / "counts.h5ad"]
         script("select_genes.py", *inputs, "--cv-folds", 0, "--n-top-genes", 2000)
-        inputs += ["--panel", folder / "panel.json"]
+        inputs += ["--gene-sets", folder / "gene_sets.json"]
         script("train.py", *inputs, "--stage", "final", "--max-steps", 50, "--kappa", 0)
         cost = script("impute.py", *inputs, "--models", folder / "models", "--n-samples", 50)
         genes = ad.read_h5ad(folder / "imputed.h5ad", backed="r").n_vars

@@ -49,7 +49,16 @@ def step():
     return run
 
 
-INPUTS = ["--sample", "s1", "--spatial", "spatial.h5ad", "--reference", "reference.h5ad", "--panel", "panel.json"]
+INPUTS = [
+    "--sample",
+    "s1",
+    "--spatial",
+    "spatial.h5ad",
+    "--reference",
+    "reference.h5ad",
+    "--gene-sets",
+    "gene_sets.json",
+]
 QUICK = ["--max-steps", 20, "--batch-size", 32, "--n-hidden", 16, "--n-latent", 4]
 
 
@@ -69,10 +78,10 @@ def quick():
 def prepared(tmp_path_factory):
     """A folder with the counts and the panel of a simulated sample: 24 genes in three folds, 36 unmeasured ones."""
     import scipy.sparse as sp
+    from spatialimpute.files.counts import Counts, write_counts
+    from spatialimpute.files.gene_sets import GeneSets, write_gene_sets
     from spatialimpute.genes import draw_folds
-    from spatialimpute.io.counts import Counts, write_counts
-    from spatialimpute.io.panel import Panel, write_panel
-    from spatialimpute.simulate import Tissue
+    from spatialimpute.simulation.tissue import Tissue
 
     folder, tissue = tmp_path_factory.mktemp("sample"), Tissue(n_genes=60, n_panel=24, seed=0)
     genes = {"spatial": tissue.genes[tissue.panel], "reference": tissue.genes}
@@ -93,8 +102,8 @@ def prepared(tmp_path_factory):
     shared = sides["spatial"].genes.tolist()
     modeled = shared + [gene for gene in tissue.genes.tolist() if gene not in shared]
     folds = draw_folds(shared, [sides["reference"]], 3, 0)
-    write_panel(folder / "panel.json", Panel(modeled, shared, [], modeled, folds))
-    write_panel(folder / "nofolds.json", Panel(modeled, shared, [], modeled))
+    write_gene_sets(folder / "gene_sets.json", GeneSets(modeled, shared, [], modeled, folds))
+    write_gene_sets(folder / "nofolds.json", GeneSets(modeled, shared, [], modeled))
     return folder
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from spatialimpute.io.counts import Counts, write_counts
-from spatialimpute.io.panel import Panel, write_panel
-from spatialimpute.io.predictions import read_predictions
+from spatialimpute.files.counts import Counts, write_counts
+from spatialimpute.files.gene_sets import GeneSets, write_gene_sets
+from spatialimpute.files.predictions import read_predictions
 
 SCRIPT = Path(__file__).resolve().parents[2] / "bin" / "baseline.py"
 GENES = [f"g{i}" for i in range(12)]
@@ -28,13 +28,13 @@ def inputs(tmp_path):
             info={"role": name, "id": name},
         )
         write_counts(tmp_path / f"{name}.h5ad", counts)
-    write_panel(tmp_path / "panel.json", Panel(GENES, GENES, [], GENES, {"0": GENES[:4], "1": GENES[4:6]}))
+    write_gene_sets(tmp_path / "gene_sets.json", GeneSets(GENES, GENES, [], GENES, {"0": GENES[:4], "1": GENES[4:6]}))
     return tmp_path
 
 
-def run(folder, method, panel="panel.json"):
+def run(folder, method, gene_sets="gene_sets.json"):
     command = [sys.executable, SCRIPT, "--method", method, "--sample", "s1", "--spatial", "spatial.h5ad"]
-    command += ["--reference", "reference.h5ad", "--panel", panel]
+    command += ["--reference", "reference.h5ad", "--gene-sets", gene_sets]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
@@ -61,7 +61,7 @@ def test_same_bytes_again(inputs):
 
 
 def test_panel_without_folds_is_an_input_error(inputs):
-    write_panel(inputs / "nofolds.json", Panel(GENES, GENES, [], GENES))
+    write_gene_sets(inputs / "nofolds.json", GeneSets(GENES, GENES, [], GENES))
     result = run(inputs, "knn", "nofolds.json")
     assert result.returncode == 65
     assert "s1: the panel has no gene folds" in result.stderr

@@ -10,10 +10,10 @@ import pytest
 from spatialimpute.evaluation.reliability import GENE_COLUMNS
 from spatialimpute.evaluation.scores import COLUMNS
 from spatialimpute.evaluation.selection import Truth
-from spatialimpute.io.counts import read_counts
-from spatialimpute.io.digests import seal
-from spatialimpute.io.panel import read_panel
-from spatialimpute.io.predictions import read_predictions, write_predictions
+from spatialimpute.files.counts import read_counts
+from spatialimpute.files.gene_sets import read_gene_sets
+from spatialimpute.files.predictions import read_predictions, write_predictions
+from spatialimpute.files.sealed import seal
 
 METHODS = {"gimvi", "knn", "celltype", "total", "spatialimpute"}
 
@@ -23,7 +23,7 @@ def table(path):
 
 
 def test_files_and_columns(evaluated):
-    panel = read_panel(evaluated / "panel.json")
+    gene_sets = read_gene_sets(evaluated / "gene_sets.json")
     scores, genes = table(evaluated / "scores.tsv"), table(evaluated / "genes.tsv")
     assert list(scores.columns) == COLUMNS
     assert set(scores["method"]) == METHODS
@@ -31,15 +31,15 @@ def test_files_and_columns(evaluated):
     assert (scores["sample"] == "s1").all()
     assert scores["kappa"].notna().equals(scores["method"] == "gimvi")
     assert scores["seed"].notna().equals(scores["method"] == "gimvi")
-    assert not scores.duplicated(["method", "kappa", "seed", "gene"]).any()
+    assert not scores.duplicated(["method", "kappa", "place", "gene"]).any()
     # The total alone adds nothing to the total, and all methods are scored on the same cells.
     assert (scores.loc[scores["method"] == "total", "spearman_partial"] == 0).all()
     assert (scores.groupby("gene")["n_cells"].nunique() == 1).all()
 
     assert list(genes.columns) == GENE_COLUMNS
-    assert genes["gene"].tolist() == panel.targets
+    assert genes["gene"].tolist() == gene_sets.targets
     assert genes["measured"].sum() == 24
-    chosen = scores[scores["method"] == "spatialimpute"].set_index("gene").loc[panel.shared]
+    chosen = scores[scores["method"] == "spatialimpute"].set_index("gene").loc[gene_sets.shared]
     np.testing.assert_allclose(genes["spearman_partial"][:24], chosen["spearman_partial"], atol=1e-4)
     assert genes["fold"][:24].tolist() == chosen["fold"].tolist()
     expected = np.select(
@@ -62,7 +62,7 @@ def test_evaluation_json(evaluated):
     low, high = evaluation["partial_ci"]
     chosen = scores.loc[scores["method"] == "spatialimpute", "spearman_partial"]
     assert low < chosen.mean() < high
-    truth = Truth.of(read_counts(evaluated / "spatial.h5ad"), read_panel(evaluated / "panel.json"))
+    truth = Truth.of(read_counts(evaluated / "spatial.h5ad"), read_gene_sets(evaluated / "gene_sets.json"))
     prediction = read_predictions(evaluated / "predictions" / "spatialimpute.h5ad")
     left = truth.partial(prediction.mean, given_detected=True).mean()
     assert evaluation["partial_given_detected"] == pytest.approx(left) != pytest.approx(chosen.mean(), abs=1e-4)
@@ -99,13 +99,13 @@ def test_gimvi_alone(crossvalidated, copy_of, step, inputs):
     """No baselines, one kappa, one seed: the chosen prediction is the member's own."""
     folder = copy_of(crossvalidated)
     for path in (folder / "all").glob("*.h5ad"):
-        if path.name != "gimvi.kappa5.seed0.h5ad":
+        if path.name != "gimvi.kappa5.place0.h5ad":
             path.unlink()
     assert step(folder, "evaluate", *inputs, "--predictions", "all").code == 0
     evaluation = json.loads((folder / "evaluation.json").read_text())
     assert evaluation["kappa"] == 5.0 and evaluation["knn_weight"] == 0.0
     assert set(evaluation["methods"]) == {"gimvi", "spatialimpute"}
-    member = read_predictions(folder / "all" / "gimvi.kappa5.seed0.h5ad")
+    member = read_predictions(folder / "all" / "gimvi.kappa5.place0.h5ad")
     chosen = read_predictions(folder / "predictions" / "spatialimpute.h5ad")
     np.testing.assert_allclose(chosen.mean, member.mean, rtol=1e-5)
 
@@ -142,6 +142,6 @@ def test_errors_are_one_line(crossvalidated, copy_of, step, inputs):
     knn.cells, knn.genes = knn.cells[::-1], np.char.add(knn.genes, "x")
     write_predictions(path, knn)
     assert "knn.h5ad: predictions of other genes" in error()
-    (folder / "nofolds.json").rename(folder / "panel.json")
+    (folder / "nofolds.json").rename(folder / "gene_sets.json")
     assert "s1: the panel has no gene folds" in error()
     assert step(folder, "evaluate", *inputs).code == 2

@@ -10,9 +10,10 @@ from pathlib import Path
 import click
 import pytest
 import torch
-from spatialimpute import checkpoints, cli
+from spatialimpute import cli
 from spatialimpute.errors import DamagedError, InputError, NonFiniteError, TerminatedError
-from spatialimpute.training_state import TrainingState
+from spatialimpute.methods.gimvi import checkpoints
+from spatialimpute.methods.gimvi.state import TrainingState
 
 BIN = Path(cli.__file__).parents[1]
 HDF5_IS_FULL = "Can't write data (file write failed: errno = 28, error message = 'No space left on device', buf = 0x1)"
@@ -79,7 +80,7 @@ def test_a_full_disk_is_one_line_though_hdf5_repeats_it(full_disk):
     script = """
 import anndata, click, numpy
 from spatialimpute import cli
-from spatialimpute.io.digests import whole
+from spatialimpute.files.sealed import whole
 
 @click.command()
 def step():

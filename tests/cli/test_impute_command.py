@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from spatialimpute.evaluation.reliability import GENE_COLUMNS
-from spatialimpute.io.counts import read_counts
-from spatialimpute.io.digests import digest, read_json, write_json
-from spatialimpute.io.panel import read_panel, write_panel
+from spatialimpute.files.counts import read_counts
+from spatialimpute.files.gene_sets import read_gene_sets, write_gene_sets
+from spatialimpute.files.sealed import digest, read_json, write_json
 
 FLAGS = ["--models", "models", "--evaluation", "evaluation.json", "--genes", "genes.tsv", "--n-samples", 6]
 
@@ -22,17 +22,17 @@ def imputed(final, step, inputs):
 
 
 def test_imputed_file(imputed):
-    panel, counts = read_panel(imputed / "panel.json"), read_counts(imputed / "spatial.h5ad")
+    gene_sets, counts = read_gene_sets(imputed / "gene_sets.json"), read_counts(imputed / "spatial.h5ad")
     data = ad.read_h5ad(imputed / "imputed.h5ad")
     assert data.obs_names.tolist() == counts.cells.tolist()
-    assert data.var_names.tolist() == panel.targets
+    assert data.var_names.tolist() == gene_sets.targets
     assert data.X.dtype == np.float32 and set(data.layers) == {"sd", "lower", "upper"}
-    total = np.asarray(counts.select(panel.shared).sum(1)).ravel()
+    total = np.asarray(counts.select(gene_sets.shared).sum(1)).ravel()
     np.testing.assert_array_equal(data.obs["panel_total"], total)
     assert (total > 0).all()
     # X / panel_total is the frequency relative to the panel: those of panel genes sum to one, or nearly,
     # since members are averaged each on its own mean frequency per gene.
-    frequency = data[:, panel.shared].X / total[:, None]
+    frequency = data[:, gene_sets.shared].X / total[:, None]
     np.testing.assert_allclose(frequency.sum(1).mean(), 1, atol=0.02)
     assert (data.layers["lower"] <= data.layers["upper"]).all() and (data.layers["sd"] > 0).all()
     inside = (data.layers["lower"] <= data.X) & (data.X <= data.layers["upper"])
@@ -106,7 +106,7 @@ def test_samples_interval_and_share_of_neighbors(imputed, copy_of, step, inputs)
 
 def test_without_crossvalidation(prepared, copy_of, step, inputs, quick):
     folder = copy_of(prepared)
-    (folder / "nofolds.json").rename(folder / "panel.json")
+    (folder / "nofolds.json").rename(folder / "gene_sets.json")
     assert step(folder, "train", *inputs, "--stage", "final", "--seeds", 1, *quick).code == 0
     assert step(folder, "impute", *inputs, "--models", "models", "--n-samples", 2).code == 0
     genes = pd.read_csv(folder / "genes.tsv", sep="\t")
@@ -140,9 +140,9 @@ def test_errors_are_one_line(final, copy_of, step, inputs, monkeypatch):
     write_json(folder / "models" / "models.json", models | {"schema_version": "0"})
     assert "expected models of schema version 1, found 0" in error()
     write_json(folder / "models" / "models.json", models)
-    panel = read_panel(folder / "panel.json")
-    panel.genes = panel.genes[::-1]
-    write_panel(folder / "panel.json", panel)
+    gene_sets = read_gene_sets(folder / "gene_sets.json")
+    gene_sets.genes = gene_sets.genes[::-1]
+    write_gene_sets(folder / "gene_sets.json", gene_sets)
     assert "trained on other genes" in error()
     for flags in (["--n-samples", 1], ["--interval", 1], ["--interval", 0]):
         assert step(folder, "impute", *inputs, *FLAGS, *flags).code == 2

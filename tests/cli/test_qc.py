@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from spatialimpute.io.counts import read_counts
-from spatialimpute.io.digests import read_json
+from spatialimpute.files.counts import read_counts
+from spatialimpute.files.sealed import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"

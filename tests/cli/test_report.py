@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import yaml
-from spatialimpute.io.counts import Counts, write_counts
-from spatialimpute.io.digests import digest, read_json, seal, write_json
-from spatialimpute.io.panel import Panel, write_panel
-from spatialimpute.io.predictions import Predictions, write_predictions
+from spatialimpute.files.counts import Counts, write_counts
+from spatialimpute.files.gene_sets import GeneSets, write_gene_sets
+from spatialimpute.files.predictions import Predictions, write_predictions
+from spatialimpute.files.sealed import digest, read_json, seal, write_json
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = "<script>alert(1)</script>"
@@ -94,7 +94,7 @@ def write_results(
         write_json(folder / f"{role}.qc.json", qc)
         args += [f"--{role}", f"{folder}/{role}.h5ad", "--qc", f"{folder}/{role}.qc.json"]
     members = {str(f): shared[f::folds] for f in range(folds)} if folds else {}
-    panel = Panel(
+    gene_sets = GeneSets(
         genes,
         shared,
         ["OnlySpatial"],
@@ -102,8 +102,8 @@ def write_results(
         members,
         {"shared": "in panel and reference", "folds": "stratified"},
     )
-    write_panel(folder / "panel.json", panel)
-    args += ["--panel", f"{folder}/panel.json"]
+    write_gene_sets(folder / "gene_sets.json", gene_sets)
+    args += ["--gene-sets", f"{folder}/gene_sets.json"]
 
     history = [(None, 0.0, seed) for seed in range(3)]
     (folder / "models").mkdir(exist_ok=True)
@@ -146,7 +146,7 @@ def write_history(path, members, rng):
         level = rng.normal(0, 2)
         for step in range(50, 1250, 50):
             rows.append({
-                "member": member, "fold": fold, "kappa": kappa, "seed": seed, "step": step, "epoch": step / 30,
+                "member": member, "fold": fold, "kappa": kappa, "place": seed, "step": step, "epoch": step / 30,
                 "loss": 100 + level + 80 * np.exp(-step / 200), "held_out_loss": 105 + level + 80 * np.exp(-step / 200),
                 "disc_accuracy": 0.6 + 0.3 * np.exp(-step / 300) if kappa else None, "learning_rate": 1e-3,
             })  # fmt: skip
@@ -189,7 +189,7 @@ def write_crossvalidation(folder, args, sample, shared, members, rate, kappas, h
         for gene, q in zip(shared, quality, strict=True):
             partial = 0.0 if loss is None else q - loss + rng.normal(0, 0.02)
             rows.append({
-                "sample": sample, "method": method, "kappa": kappa, "seed": 0 if kappa is not None else None,
+                "sample": sample, "method": method, "kappa": kappa, "place": 0 if kappa is not None else None,
                 "fold": fold_of[gene], "gene": gene, "n_cells": len(rate), "detected": 10,
                 "spearman": 0.2 + 0.6 * partial, "spearman_fraction": partial * 0.8, "spearman_partial": partial,
                 "pearson": 0.1, "rmse_z": 1.0, "ssim": 0.1, "jsd": 0.3,

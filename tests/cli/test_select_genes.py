@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from spatialimpute.io.counts import Counts, read_counts, write_counts
-from spatialimpute.io.panel import read_panel
+from spatialimpute.files.counts import Counts, read_counts, write_counts
+from spatialimpute.files.gene_sets import read_gene_sets
 
 SCRIPT = Path(__file__).resolve().parents[2] / "bin" / "select_genes.py"
 GENES = [f"Gene{i}" for i in range(30)]
@@ -55,16 +55,16 @@ def run(folder, *extra, spatial="spatial.in.h5ad"):
 def test_panel(folder):
     result = run(folder, "--genes", "gene20,Gene21", "--cv-folds", "3")
     assert result.returncode == 0, result.stderr
-    panel = read_panel(folder / "panel.json")
-    assert panel.shared == GENES[:15]
-    assert panel.measured_only == ["Alone"]
-    assert [len(fold) for fold in panel.folds.values()] == [5, 5, 5]
+    gene_sets = read_gene_sets(folder / "gene_sets.json")
+    assert gene_sets.shared == GENES[:15]
+    assert gene_sets.measured_only == ["Alone"]
+    assert [len(fold) for fold in gene_sets.folds.values()] == [5, 5, 5]
     assert not (folder / "spatial.h5ad").exists()
 
 
 def test_other_case_writes_renamed_counts(folder):
     assert run(folder, spatial="upper.h5ad").returncode == 0
-    assert read_panel(folder / "panel.json").shared == GENES[:15]
+    assert read_gene_sets(folder / "gene_sets.json").shared == GENES[:15]
     before, after = read_counts(folder / "upper.h5ad"), read_counts(folder / "spatial.h5ad")
     assert list(after.genes) == GENES[:15] + ["Alone"]
     assert (before.X != after.X).nnz == 0
@@ -74,10 +74,10 @@ def test_other_case_writes_renamed_counts(folder):
 def test_gene_folds(folder):
     (folder / "folds.json").write_text(json.dumps({"s1": [["Gene0"], ["Gene1", "Gene2"]]}))
     assert run(folder, "--gene-folds", "folds.json").returncode == 0
-    assert read_panel(folder / "panel.json").folds == {"0": ["Gene0"], "1": ["Gene1", "Gene2"]}
+    assert read_gene_sets(folder / "gene_sets.json").folds == {"0": ["Gene0"], "1": ["Gene1", "Gene2"]}
     (folder / "folds.json").write_text(json.dumps({"another": [["Gene0"]]}))
     assert run(folder, "--gene-folds", "folds.json").returncode == 0
-    assert len(read_panel(folder / "panel.json").folds) == 5
+    assert len(read_gene_sets(folder / "gene_sets.json").folds) == 5
 
 
 @pytest.mark.parametrize(

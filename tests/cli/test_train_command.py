@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from safetensors.numpy import load_file
-from spatialimpute import checkpoints
-from spatialimpute.io.counts import read_counts
-from spatialimpute.io.digests import read_json, seal, write_json
-from spatialimpute.io.panel import read_panel
-from spatialimpute.io.predictions import read_predictions
-from spatialimpute.training_state import TrainingState
+from spatialimpute.files.counts import read_counts
+from spatialimpute.files.gene_sets import read_gene_sets
+from spatialimpute.files.predictions import read_predictions
+from spatialimpute.files.sealed import read_json, seal, write_json
+from spatialimpute.methods.gimvi import checkpoints
+from spatialimpute.methods.gimvi.state import TrainingState
 
 SCRIPT = Path(__file__).resolve().parents[2] / "bin" / "train.py"
 
@@ -29,7 +29,7 @@ def members(folder):
 
 
 def test_crossvalidation_writes_models_and_predictions(crossvalidated):
-    panel = read_panel(crossvalidated / "panel.json")
+    gene_sets = read_gene_sets(crossvalidated / "gene_sets.json")
     counts = read_counts(crossvalidated / "spatial.h5ad")
     models = crossvalidated / "models_cv"
     assert sorted(path.name for path in models.iterdir()) == ["history.tsv", "models.json", "weights.safetensors"]
@@ -37,36 +37,36 @@ def test_crossvalidation_writes_models_and_predictions(crossvalidated):
     assert content["schema_version"] == "1" and content["gene_digest"].startswith("sha256:")
     assert content["settings"]["n_hidden"] == 16 and content["settings"]["encoder"] == "panel"
     # Every seed at the first kappa, the first seed at the others.
-    found = sorted((m["fold"], m["kappa"], m["seed"], m["decoder_hidden"]) for m in members(models))
+    found = sorted((m["fold"], m["kappa"], m["place"], m["decoder_hidden"]) for m in members(models))
     assert found == [(fold, *rest) for fold in "012" for rest in ((0.0, 0, 0), (0.0, 1, 0), (0.0, 2, 128), (5.0, 0, 0))]
     weights = load_file(models / "weights.safetensors")
     assert {name.split("/")[0] for name in weights} == {str(i) for i in range(len(content["stacks"]))}
     history = pd.read_csv(models / "history.tsv", sep="\t", dtype={"fold": str})
     assert list(history.columns) == [
-        "member", "fold", "kappa", "seed", "step", "epoch", "loss", "reconstruction", "kl_z", "kl_library",
+        "member", "fold", "kappa", "place", "step", "epoch", "loss", "reconstruction", "kl_z", "kl_library",
         "held_out_loss", "disc_accuracy", "learning_rate", "stack",
     ]  # fmt: skip
-    assert len(history.groupby(["fold", "kappa", "seed"])) == 12
+    assert len(history.groupby(["fold", "kappa", "place"])) == 12
     assert history["disc_accuracy"].notna().equals(history["kappa"] > 0)
 
-    names = ["gimvi.kappa0.seed0", "gimvi.kappa0.seed1", "gimvi.kappa0.seed2", "gimvi.kappa5.seed0"]
+    names = ["gimvi.kappa0.place0", "gimvi.kappa0.place1", "gimvi.kappa0.place2", "gimvi.kappa5.place0"]
     found = sorted(path.name for path in (crossvalidated / "all").glob("gimvi*"))
     assert found == [f"{name}.h5ad" for name in names]
     for name in names:
         prediction = read_predictions(crossvalidated / "all" / f"{name}.h5ad")
-        assert name == f"gimvi.kappa{prediction.kappa:g}.seed{prediction.seed}"
+        assert name == f"gimvi.kappa{prediction.kappa:g}.place{prediction.place}"
         assert (prediction.method, prediction.sample) == ("gimvi", "s1")
         assert prediction.mean.shape == prediction.sd.shape == (140, 24)
         assert dict(zip(prediction.genes, prediction.fold, strict=True)) == {
-            gene: fold for fold, held_out in panel.folds.items() for gene in held_out
+            gene: fold for fold, held_out in gene_sets.folds.items() for gene in held_out
         }
-        for fold in panel.folds:
-            counted = np.asarray(counts.select(panel.genes_in_use(fold)).sum(1)).ravel() > 0
+        for fold in gene_sets.folds:
+            counted = np.asarray(counts.select(gene_sets.genes_in_use(fold)).sum(1)).ravel() > 0
             for values in (prediction.mean, prediction.sd):
-                expected = np.tile(counted[:, None], len(panel.folds[fold]))
+                expected = np.tile(counted[:, None], len(gene_sets.folds[fold]))
                 np.testing.assert_array_equal(values[:, prediction.fold == fold] > 0, expected)
     about = ad.read_h5ad(crossvalidated / "all" / f"{names[3]}.h5ad").uns["spatialimpute"]
-    assert about["schema_version"] == "1" and about["kappa"] == 5.0 and about["seed"] == 0
+    assert about["schema_version"] == "1" and about["kappa"] == 5.0 and about["place"] == 0
 
 
 @pytest.mark.parametrize("flags, kappa", [([], "chosen"), (["--kappa", "3"], 3.0)])
@@ -75,7 +75,7 @@ def test_final_training_takes_the_chosen_kappa(evaluated, copy_of, step, inputs,
     write_json(folder / "evaluation.json", read_json(folder / "evaluation.json") | {"kappa": 7.0})
     flags = [*inputs, "--stage", "final", "--evaluation", "evaluation.json", "--seeds", 2, *quick, *flags]
     assert step(folder, "train", *flags).code == 0
-    found = [(m["fold"], m["kappa"], m["seed"]) for m in members(folder / "models")]
+    found = [(m["fold"], m["kappa"], m["place"]) for m in members(folder / "models")]
     kappa = 7.0 if kappa == "chosen" else kappa
     assert found == [(None, kappa, 0), (None, kappa, 1)]
     assert not list(folder.glob("predictions/gimvi*"))
@@ -85,7 +85,7 @@ def test_final_training_without_crossvalidation(prepared, copy_of, step, inputs,
     folder = copy_of(prepared)
     flags = [*inputs[:-1], "nofolds.json", "--stage", "final", *quick]
     assert step(folder, "train", *flags).code == 0
-    assert sorted((m["fold"], m["kappa"], m["seed"]) for m in members(folder / "models")) == [
+    assert sorted((m["fold"], m["kappa"], m["place"]) for m in members(folder / "models")) == [
         (None, 0.0, seed) for seed in range(3)
     ]
 
@@ -176,10 +176,10 @@ def test_errors_are_one_line(prepared, copy_of, step, inputs, quick, monkeypatch
     assert "no CUDA device is visible" in message and "--accelerator auto or cpu" in message
     message = error(*inputs[:-1], "nofolds.json", "--stage", "crossvalidate", "--kappa", "0")
     assert "no gene folds" in message
-    panel = read_json(folder / "panel.json")
-    write_json(folder / "panel.json", panel | {"schema_version": "2"})
-    assert "panel.json: expected panel schema version 1, found 2" in error(*crossvalidate, "--kappa", "0")
-    write_json(folder / "panel.json", panel)
+    gene_sets = read_json(folder / "gene_sets.json")
+    write_json(folder / "gene_sets.json", gene_sets | {"schema_version": "2"})
+    assert "gene_sets.json: expected panel schema version 1, found 2" in error(*crossvalidate, "--kappa", "0")
+    write_json(folder / "gene_sets.json", gene_sets)
     raw = ad.read_h5ad(folder / "spatial.h5ad")
     del raw.uns["spatialimpute"]
     raw.write_h5ad(folder / "spatial.h5ad")
@@ -203,7 +203,7 @@ def test_training_that_does_not_stay_finite(prepared, copy_of, step, inputs, qui
     result = step(copy_of(prepared), "train", *inputs, "--stage", "final", *quick, "--learning-rate", 1e30)
     assert result.code == 70
     message = [line for line in result.stderr.splitlines() if line.startswith("ERROR: ")]
-    assert len(message) == 1 and "fold none, kappa 0, seed 0" in message[0]
+    assert len(message) == 1 and "fold none, kappa 0, place 0" in message[0]
 
 
 def test_as_a_process(prepared, tmp_path, inputs):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import vendor_bundles as bundles
-from spatialimpute.io.counts import read_counts
+from spatialimpute.files.counts import read_counts
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITERS = {

@@ -33,7 +33,7 @@ def test_every_step_runs_once_per_sample_and_reference(first):
 
 def test_results_lie_where_the_documents_say(first):
     for name in (
-        "a/counts/counts.h5ad", "a/counts/qc.json", "a/counts/panel.json", "a/models/weights.safetensors",
+        "a/counts/counts.h5ad", "a/counts/qc.json", "a/counts/gene_sets.json", "a/models/weights.safetensors",
         "a/evaluation/scores.tsv", "a/evaluation/evaluation.json", "a/evaluation/models/history.tsv",
         "a/evaluation/predictions/spatialimpute.h5ad", "a/genes.tsv", "a/imputed.h5ad", "a/figures",
         "references/reference/counts.h5ad", "multiqc/multiqc_report.html", "pipeline_info/report.html",

@@ -1,4 +1,4 @@
-"""Bad inputs through the pipeline itself: it ends soon, says once what to mend, and publishes nothing."""
+"""Bad inputs through the pipeline itself: it ends soon, says once what to fix, and publishes nothing."""
 
 import json
 import resource

@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 SAMPLES = ("cortex_1", "cortex_2")
 SCORES = (
-    "sample method kappa seed fold gene n_cells detected spearman spearman_fraction spearman_partial pearson rmse_z "
+    "sample method kappa place fold gene n_cells detected spearman spearman_fraction spearman_partial pearson rmse_z "
     "ssim jsd"
 ).split()
 GENES = (
@@ -55,10 +55,10 @@ def test_counts_are_raw_and_in_place(run, sample):
 def test_every_target_is_imputed_in_every_cell(run, sample):
     folder = run.outdir / sample
     counts = ad.read_h5ad(folder / "counts/counts.h5ad")
-    panel = json.loads((folder / "counts/panel.json").read_text())
+    gene_sets = json.loads((folder / "counts/gene_sets.json").read_text())
     imputed = ad.read_h5ad(folder / "imputed.h5ad")
     assert imputed.obs_names.equals(counts.obs_names)
-    assert set(imputed.var_names) == set(panel["targets"])
+    assert set(imputed.var_names) == set(gene_sets["targets"])
     assert set(imputed.layers) == {"sd", "lower", "upper"}
     mean, lower, upper = np.asarray(imputed.X), np.asarray(imputed.layers["lower"]), np.asarray(imputed.layers["upper"])
     assert np.isfinite(mean).all() and (mean >= 0).all()
@@ -91,7 +91,7 @@ def test_models_can_be_read_without_this_package(run, sample, models):
     with safe_open(folder / "weights.safetensors", "np") as weights:
         assert list(weights.keys())
     history = pd.read_csv(folder / "history.tsv", sep="\t")
-    assert {"member", "fold", "kappa", "seed", "step", "epoch", "loss", "learning_rate"} <= set(history)
+    assert {"member", "fold", "kappa", "place", "step", "epoch", "loss", "learning_rate"} <= set(history)
 
 
 def test_the_report_is_about_both_samples_and_names_its_tools(run):

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from spatialimpute.baselines import KNN, METHODS, CellType, Total, predict_folds
-from spatialimpute.baselines.base import ReferencePool
-from spatialimpute.baselines.celltype import label
-from spatialimpute.baselines.knn import neighbors
 from spatialimpute.errors import InputError
 from spatialimpute.evaluation.metrics import score_genes
-from spatialimpute.io.counts import Counts
-from spatialimpute.io.panel import Panel
+from spatialimpute.files.counts import Counts
+from spatialimpute.files.gene_sets import GeneSets
+from spatialimpute.methods.base import ReferencePool
+from spatialimpute.methods.celltype import label
+from spatialimpute.methods.knn import neighbors
+from spatialimpute.methods.registry import KNN, METHODS, CellType, Total, predict_folds
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -88,7 +88,7 @@ def test_predictions_by_chunks_are_the_same(tissue, method, monkeypatch):
     X = spatial.select(genes[:20])
     fitted = method().fit([reference], X, genes[:20])
     whole = fitted.predict(genes[20:], X)
-    monkeypatch.setattr("spatialimpute.baselines.knn.CHUNK", 13)
+    monkeypatch.setattr("spatialimpute.methods.knn.CHUNK", 13)
     parts = np.concatenate([fitted.predict(genes[20:], X[i : i + 37]) for i in range(0, 200, 37)])
     assert whole.dtype == np.float32
     assert whole.shape == (200, 10)
@@ -161,7 +161,7 @@ def test_cells_without_label_are_left_out_of_profiles(tissue):
 
 
 def make_panel(genes):
-    return Panel(genes, genes, [], genes, {"0": genes[20:25], "1": genes[25:]})
+    return GeneSets(genes, genes, [], genes, {"0": genes[20:25], "1": genes[25:]})
 
 
 @pytest.mark.parametrize("method", METHODS.values())
@@ -192,7 +192,7 @@ def test_predict_folds_marks_cells_without_counts(tissue):
 def test_no_folds_no_shared_expression(tissue):
     reference, spatial, genes = tissue
     with pytest.raises(InputError, match="no gene folds"):
-        predict_folds(KNN(), [reference], spatial, Panel(genes, genes, [], genes), "s")
+        predict_folds(KNN(), [reference], spatial, GeneSets(genes, genes, [], genes), "s")
     silent = reference.X.toarray()
     silent[:, :20] = 0
     with pytest.raises(InputError, match="no reference cell has a count on the 20 panel genes"):
@@ -225,13 +225,13 @@ def test_scores_on_real_tissue(pair):
     spec = json.loads((DATA / "gene_folds.json").read_text())[pair]
     spatial, reference = read_raw(spec["spatial"]), read_raw(spec["reference"])
     shared = [gene for fold in spec["folds"] for gene in fold]
-    panel = Panel(shared, shared, [], shared, {str(i): fold for i, fold in enumerate(spec["folds"])})
+    gene_sets = GeneSets(shared, shared, [], shared, {str(i): fold for i, fold in enumerate(spec["folds"])})
 
     def scores(method):
-        predictions = predict_folds(method, [reference], spatial, panel, pair)
+        predictions = predict_folds(method, [reference], spatial, gene_sets, pair)
         tables = []
-        for fold, held_out in panel.folds.items():
-            total = np.asarray(spatial.select(panel.genes_in_use(fold)).sum(axis=1)).ravel()
+        for fold, held_out in gene_sets.folds.items():
+            total = np.asarray(spatial.select(gene_sets.genes_in_use(fold)).sum(axis=1)).ravel()
             kept = total > 0
             mean = predictions.mean[np.ix_(kept, predictions.fold == fold)]
             tables.append(score_genes(spatial.select(held_out).toarray()[kept], mean, total[kept]))

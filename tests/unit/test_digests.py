@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from spatialimpute.errors import DamagedError
-from spatialimpute.io.counts import Counts, read_counts, write_counts
-from spatialimpute.io.digests import check_digest, digest, read_json, seal, whole, write_json
-from spatialimpute.io.models import read_models, write_models
-from spatialimpute.io.panel import Panel, read_panel, write_panel
-from spatialimpute.io.predictions import Predictions, read_predictions, write_predictions
+from spatialimpute.files.counts import Counts, read_counts, write_counts
+from spatialimpute.files.gene_sets import GeneSets, read_gene_sets, write_gene_sets
+from spatialimpute.files.models import read_models, write_models
+from spatialimpute.files.predictions import Predictions, read_predictions, write_predictions
+from spatialimpute.files.sealed import check_digest, digest, read_json, seal, whole, write_json
 from spatialimpute.report.inputs import read_history
 
 GENES, CELLS = np.array(["A", "B"]), np.array(["c0", "c1", "c2"])
@@ -28,20 +28,20 @@ def predictions(path):
     return lambda: read_predictions(path)
 
 
-def panel(path):
-    write_panel(path, Panel(["A", "B"], ["A"], [], ["B"], how={"shared": "measured by both"}))
-    return lambda: read_panel(path)
+def gene_sets(path):
+    write_gene_sets(path, GeneSets(["A", "B"], ["A"], [], ["B"], how={"shared": "measured by both"}))
+    return lambda: read_gene_sets(path)
 
 
 def models(path):
-    stacks = [{"architecture": {"n_latent": 2}, "members": [{"seed": 0}], "weights": {"w": np.arange(50.0)}}]
+    stacks = [{"architecture": {"n_latent": 2}, "members": [{"place": 0}], "weights": {"w": np.arange(50.0)}}]
     history = pd.DataFrame({"member": [0], "fold": [None], "kappa": [0.5], "epoch": [1.25]})
     write_models(path.parent, stacks, ["A", "B"], {"n_latent": 2}, history)
     return lambda: (read_models(path.parent, ["A", "B"]), read_history([path.parent]))
 
 
 KINDS = {
-    "counts.h5ad": counts, "knn.h5ad": predictions, "panel.json": panel, "models.json": models,
+    "counts.h5ad": counts, "knn.h5ad": predictions, "gene_sets.json": gene_sets, "models.json": models,
     "weights.safetensors": models, "history.tsv": models,
 }  # fmt: skip
 

@@ -7,7 +7,7 @@ import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spatialimpute.models.distributions import MASKED_LOGIT, CountBatch, count_log_likelihood
+from spatialimpute.methods.gimvi.distributions import MASKED_LOGIT, CountBatch, count_log_likelihood
 
 MEMBERS, CELLS, GENES = 2, 3, 5
 

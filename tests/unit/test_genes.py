@@ -10,10 +10,10 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
+from spatialimpute.check.gene_lists import parse_gene_list
 from spatialimpute.errors import InputError
-from spatialimpute.gene_lists import parse_gene_list
+from spatialimpute.files.counts import Counts
 from spatialimpute.genes import draw_folds, match_names, select_genes
-from spatialimpute.io.counts import Counts
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 GENES = [f"Gene{i}" for i in range(200)]
@@ -70,50 +70,50 @@ def test_panel_of_a_small_reference_takes_all_expressed_genes():
     X[:, 3] = 0
     reference.X = sp.csr_matrix(X)
     spatial = ["Gene30", "Other", *GENES[5:20]]
-    panel, renamed = select_genes("s", spatial, [reference])
+    gene_sets, renamed = select_genes("s", spatial, [reference])
     assert renamed == {}
-    assert panel.shared == ["Gene30", *GENES[5:20]]
-    assert panel.measured_only == ["Other"]
-    assert panel.genes == panel.shared + [g for g in GENES if g not in panel.shared and g != "Gene3"]
-    assert panel.targets == panel.genes
-    assert sorted(gene for fold in panel.folds.values() for gene in fold) == sorted(panel.shared)
-    assert set(panel.how) == {"shared", "targets", "folds", "measured_only"}
+    assert gene_sets.shared == ["Gene30", *GENES[5:20]]
+    assert gene_sets.measured_only == ["Other"]
+    assert gene_sets.genes == gene_sets.shared + [g for g in GENES if g not in gene_sets.shared and g != "Gene3"]
+    assert gene_sets.targets == gene_sets.genes
+    assert sorted(gene for fold in gene_sets.folds.values() for gene in fold) == sorted(gene_sets.shared)
+    assert set(gene_sets.how) == {"shared", "targets", "folds", "measured_only"}
 
 
 def test_names_that_differ_by_case_are_renamed_to_the_reference():
-    panel, renamed = select_genes("s", [gene.upper() for gene in GENES[:15]], [make_reference()])
-    assert panel.shared == GENES[:15]
+    gene_sets, renamed = select_genes("s", [gene.upper() for gene in GENES[:15]], [make_reference()])
+    assert gene_sets.shared == GENES[:15]
     assert renamed == {gene.upper(): gene for gene in GENES[:15]}
-    assert "GENE0 as Gene0" in panel.how["shared"]
+    assert "GENE0 as Gene0" in gene_sets.how["shared"]
 
 
 def test_spatial_ensembl_ids_are_renamed_to_the_reference_symbols():
     reference = make_reference()
     reference.gene_ids = np.array([f"ENSG{i:011d}" for i in range(len(GENES))])
     ids = reference.gene_ids[20:5:-1]
-    panel, renamed = select_genes("s", ids.tolist(), [reference], spatial_ids=ids)
-    assert panel.shared == GENES[20:5:-1]
+    gene_sets, renamed = select_genes("s", ids.tolist(), [reference], spatial_ids=ids)
+    assert gene_sets.shared == GENES[20:5:-1]
     assert renamed[ids[0]] == "Gene20"
 
 
 def test_variable_genes_and_requested_ones_are_targets():
-    panel, _ = select_genes("s", GENES[:12], [make_reference()], requested=["gene20"], n_top_genes=4)
-    assert panel.genes == GENES[:12] + ["Gene20"] + VARIABLE
-    assert panel.how["targets"].startswith("the 4 most variable genes")
+    gene_sets, _ = select_genes("s", GENES[:12], [make_reference()], requested=["gene20"], n_top_genes=4)
+    assert gene_sets.genes == GENES[:12] + ["Gene20"] + VARIABLE
+    assert gene_sets.how["targets"].startswith("the 4 most variable genes")
 
 
 @pytest.mark.parametrize("batches", [["a", "b"], [f"tiny{i}" for i in range(100)]])
 def test_variable_genes_with_batches_of_any_size(batches):
     reference = make_reference(batch=np.resize(batches, 200))
-    panel, _ = select_genes("s", GENES[:12], [reference], n_top_genes=4)
-    assert panel.genes == GENES[:12] + VARIABLE
+    gene_sets, _ = select_genes("s", GENES[:12], [reference], n_top_genes=4)
+    assert gene_sets.genes == GENES[:12] + VARIABLE
 
 
 def test_max_shared_genes_keeps_the_most_variable_of_the_reference():
     spatial = GENES[:10] + VARIABLE
-    panel, _ = select_genes("s", spatial, [make_reference()], max_shared_genes=4, min_shared_genes=4, cv_folds=2)
-    assert panel.shared == VARIABLE
-    assert set(GENES[:10]) <= set(panel.targets)
+    gene_sets, _ = select_genes("s", spatial, [make_reference()], max_shared_genes=4, min_shared_genes=4, cv_folds=2)
+    assert gene_sets.shared == VARIABLE
+    assert set(GENES[:10]) <= set(gene_sets.targets)
     with pytest.raises(InputError, match="below min_shared_genes"):
         select_genes("s", spatial, [make_reference()], max_shared_genes=4)
 
@@ -121,10 +121,10 @@ def test_max_shared_genes_keeps_the_most_variable_of_the_reference():
 def test_several_references_share_the_common_genes():
     first = make_reference(GENES[:30], name="a")
     second = make_reference(GENES[10:40], seed=1, name="b")
-    panel, _ = select_genes("s", GENES[5:25], [first, second], requested=["Gene2", "Gene39"])
-    assert panel.shared == GENES[10:25]
-    assert panel.measured_only == GENES[5:10]
-    assert panel.genes == GENES[10:25] + ["Gene2"] + GENES[25:30] + ["Gene39"]
+    gene_sets, _ = select_genes("s", GENES[5:25], [first, second], requested=["Gene2", "Gene39"])
+    assert gene_sets.shared == GENES[10:25]
+    assert gene_sets.measured_only == GENES[5:10]
+    assert gene_sets.genes == GENES[10:25] + ["Gene2"] + GENES[25:30] + ["Gene39"]
 
 
 def test_too_few_shared_genes_shows_both_name_styles():
@@ -143,7 +143,7 @@ def test_unknown_requested_genes_are_listed_with_the_nearest_names():
         select_genes("s", ["Lost", *GENES[:12]], [make_reference()], requested=["Gene3", "Gen11", "Lost"])
     assert "2 of 3 requested genes" in str(error.value)
     assert "'Gen11' (nearest names: Gene11" in str(error.value)
-    assert "'Lost' (measured by the spatial panel, but absent from the reference)" in str(error.value)
+    assert "'Lost' (measured by the spatial gene_sets, but absent from the reference)" in str(error.value)
 
 
 def test_drawn_folds_are_balanced_and_seeded():
@@ -203,7 +203,7 @@ def test_real_pairs_have_the_published_overlap(pair, n_shared):
     spec = json.loads((DATA / "gene_folds.json").read_text())[pair]
     spatial, reference = (ad.read_h5ad(DATA / f"{spec[side]}.h5ad") for side in ("spatial", "reference"))
     reference = Counts(reference.X, reference.var_names.to_numpy(str), reference.obs_names.to_numpy(str), reference.obs)
-    panel, renamed = select_genes(pair, spatial.var_names.tolist(), [reference], gene_folds=spec["folds"])
-    assert len(panel.shared) == n_shared
-    assert panel.folds == {str(i): fold for i, fold in enumerate(spec["folds"])}
+    gene_sets, renamed = select_genes(pair, spatial.var_names.tolist(), [reference], gene_folds=spec["folds"])
+    assert len(gene_sets.shared) == n_shared
+    assert gene_sets.folds == {str(i): fold for i, fold in enumerate(spec["folds"])}
     assert renamed == {}

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from spatialimpute.imputation import StackSampler
-from spatialimpute.models.gimvi import Classifier, GimVI, classifier_accuracy, classifier_loss, fooling_loss
-from spatialimpute.models.networks import Noise
-from spatialimpute.training import TrainedStack
-from spatialimpute.training_data import DeviceData, Member, TrainingData
+from spatialimpute.methods.gimvi.data import DeviceData, Member, TrainingData
+from spatialimpute.methods.gimvi.model import Adversary, GimVI, adversary_accuracy, adversary_loss, fooling_loss
+from spatialimpute.methods.gimvi.networks import Noise
+from spatialimpute.methods.gimvi.posterior import StackSampler
+from spatialimpute.methods.gimvi.training import TrainedStack
 from tissue import PAPER, SMALL, draw
 from torch.distributions import NegativeBinomial, Normal, Poisson, kl_divergence
 
@@ -26,8 +26,8 @@ class Setup:
     """A model with its data, and one minibatch of it."""
 
     def __init__(self, settings, members=MEMBERS, decoder_hidden=0, **tissue):
-        self.references, self.spatial, self.panel = draw(**tissue)
-        self.data = TrainingData(self.references, self.spatial, self.panel, settings)
+        self.references, self.spatial, self.gene_sets = draw(**tissue)
+        self.data = TrainingData(self.references, self.spatial, self.gene_sets, settings)
         in_use = torch.tensor(np.stack([self.data.view(member.fold).in_use for member in members]))
         self.model = GimVI(self.data.architecture(decoder_hidden, False), in_use, generators(len(members)))
         if self.model.decoder.effect is not None:
@@ -63,7 +63,7 @@ class Setup:
         spec = self.data.specs[s]
         counts = self.spatial if spec.spatial else self.references[s]
         X = torch.zeros(*self.cells[s].shape, self.model.arch.n_genes)
-        genes = [self.panel.genes[i] for i in spec.genes]
+        genes = [self.gene_sets.genes[i] for i in spec.genes]
         X[..., list(spec.genes)] = torch.tensor(counts.select(genes).toarray())[self.cells[s].long()]
         return X
 
@@ -129,7 +129,7 @@ def latent_library(setup, s):
     encoder, minibatch = setup.model.library[str(s)], setup.minibatches[s]
     hidden = encoder.block(torch.log1p(minibatch.counts.x).unsqueeze(1), None)
     mean, log_var = encoder.mean(hidden)[:, 0, :, 0], encoder.log_var(hidden)[:, 0, :, 0]
-    genes = [setup.panel.genes[i] for i in setup.data.specs[s].genes]
+    genes = [setup.gene_sets.genes[i] for i in setup.data.specs[s].genes]
     log_total = np.log(setup.references[s].select(genes).toarray().sum(1))
     batch = setup.data.batches[s]
     kl = torch.zeros_like(mean)
@@ -165,15 +165,15 @@ def test_a_latent_library_is_drawn_from_its_posterior():
 def test_frequencies_sum_to_one_over_the_genes_in_use(decoder_hidden):
     setup = Setup(QUIET, decoder_hidden=decoder_hidden)
     stack = TrainedStack(setup.model.arch, MEMBERS, setup.model, None)
-    sampler = StackSampler(stack, setup.spatial, setup.panel)
+    sampler = StackSampler(stack, setup.spatial, setup.gene_sets)
     z = torch.randn(3, 4, 10, 4, generator=torch.Generator().manual_seed(0))
     everything = sampler.frequencies(z, slice(0, 24))
     in_use = setup.model.encoder.in_use.bool()
     for m, member in enumerate(MEMBERS):
         panel = everything[m, ..., :15]
         torch.testing.assert_close(panel[..., in_use[m]].sum(-1), torch.ones(4, 10))
-        held_out = [] if member.fold is None else setup.panel.folds[member.fold]
-        assert [setup.panel.shared[i] for i in torch.nonzero(~in_use[m]).flatten()] == held_out
+        held_out = [] if member.fold is None else setup.gene_sets.folds[member.fold]
+        assert [setup.gene_sets.shared[i] for i in torch.nonzero(~in_use[m]).flatten()] == held_out
         # Held-out and unmeasured genes are relative to that same sum.
         logits = torch.log(everything[m])
         features = setup.model.decoder.features(z, None, slice(1, 2))[m]
@@ -308,15 +308,15 @@ def test_losses_of_the_adversary(datasets):
     for m in range(2):
         flat = log_p[m].reshape(-1, datasets)
         truth = torch.arange(datasets).repeat_interleave(30)
-        torch.testing.assert_close(classifier_loss(log_p)[m], F.cross_entropy(flat, truth))
+        torch.testing.assert_close(adversary_loss(log_p)[m], F.cross_entropy(flat, truth))
         wrong = [F.cross_entropy(flat, (truth + i) % datasets) for i in range(1, datasets)]
         torch.testing.assert_close(fooling_loss(log_p)[m], torch.stack(wrong).mean())
         accuracy = (flat.argmax(-1) == truth).float().mean()
-        torch.testing.assert_close(classifier_accuracy(log_p)[m], accuracy)
+        torch.testing.assert_close(adversary_accuracy(log_p)[m], accuracy)
 
 
 def test_classifier_gives_probabilities_and_learns():
-    classifier = Classifier(2, 4, 3)
+    classifier = Adversary(2, 4, 3)
     for module in classifier.modules():
         if hasattr(module, "reset"):
             module.reset(generators(2))
@@ -327,10 +327,10 @@ def test_classifier_gives_probabilities_and_learns():
     optimizer = torch.optim.Adam(classifier.parameters(), lr=0.01)
     for _ in range(60):
         optimizer.zero_grad()
-        classifier_loss(classifier(z, noise)).sum().backward()
+        adversary_loss(classifier(z, noise)).sum().backward()
         optimizer.step()
     classifier.eval()
-    assert classifier_accuracy(classifier(z, noise)).min() > 0.8
+    assert adversary_accuracy(classifier(z, noise)).min() > 0.8
     # The gradient that fools it moves codes away from their own dataset's side.
     z.requires_grad_()
     before = fooling_loss(classifier(z, Noise(generators(2))))

@@ -12,14 +12,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spatialimpute import imputation
 from spatialimpute.evaluation.reliability import gene_table
-from spatialimpute.imputation import Imputer, StackSampler, held_out_predictions, quantiles
-from spatialimpute.integration import Support, encode_reference
-from spatialimpute.io.imputed import ImputedWriter, write_latent
-from spatialimpute.models.networks import Noise
-from spatialimpute.training import train
-from spatialimpute.training_data import Member, TrainingData, member_seed
+from spatialimpute.files.imputed import ImputedWriter, write_latent
+from spatialimpute.methods.gimvi import posterior as imputation
+from spatialimpute.methods.gimvi.data import Member, TrainingData, member_seed
+from spatialimpute.methods.gimvi.networks import Noise
+from spatialimpute.methods.gimvi.posterior import Imputer, StackSampler, held_out_predictions, quantiles
+from spatialimpute.methods.gimvi.support import Support, encode_reference
+from spatialimpute.methods.gimvi.training import train
 from tissue import PAPER, SMALL, draw, make_counts
 
 FINAL = [Member(None, 0.0, 0), Member(None, 0.0, 1), Member(None, 0.0, 2, 8)]
@@ -28,16 +28,16 @@ FINAL = [Member(None, 0.0, 0), Member(None, 0.0, 1), Member(None, 0.0, 2, 8)]
 @pytest.fixture(scope="module")
 def tissue():
     """References, spatial, panel; spatial cells 3 and 7 have no counts."""
-    references, spatial, panel = draw(depths=(60, 12))
+    references, spatial, gene_sets = draw(depths=(60, 12))
     X = spatial.X.tolil()
     X[[3, 7]] = 0
-    return references, replace(spatial, X=X.tocsr()), panel
+    return references, replace(spatial, X=X.tocsr()), gene_sets
 
 
 @pytest.fixture(scope="module")
 def stacks(tissue):
-    references, spatial, panel = tissue
-    return train(TrainingData(references, spatial, panel, SMALL), FINAL)
+    references, spatial, gene_sets = tissue
+    return train(TrainingData(references, spatial, gene_sets, SMALL), FINAL)
 
 
 def chunks_and_samples(imputer, monkeypatch):
@@ -73,13 +73,13 @@ def test_quantiles_are_numpys(n, probabilities, seed):
 @pytest.mark.parametrize("block_floats", [imputation.BLOCK_FLOATS, 50_000])
 @pytest.mark.parametrize("interval", [0.9, 0.5])
 def test_moments_and_quantiles_against_all_samples(tissue, stacks, block_floats, interval, monkeypatch):
-    _, spatial, panel = tissue
+    _, spatial, gene_sets = tissue
     monkeypatch.setattr(imputation, "BLOCK_FLOATS", block_floats)
-    imputer = Imputer(stacks, spatial, panel, n_samples=7, interval=interval)
+    imputer = Imputer(stacks, spatial, gene_sets, n_samples=7, interval=interval)
     chunks, samples = chunks_and_samples(imputer, monkeypatch)
     assert (len(chunks) > 1) == (block_floats == 50_000)
     assert samples.shape == (120, 24, 21)
-    total = np.asarray(spatial.select(panel.shared).sum(1)).ravel()
+    total = np.asarray(spatial.select(gene_sets.shared).sum(1)).ravel()
     np.testing.assert_array_equal(np.concatenate([chunk.cells for chunk in chunks]), np.arange(120))
     np.testing.assert_array_equal(joined(chunks, "panel_total"), total)
     counts = samples.astype(np.float64) * total[:, None, None]
@@ -93,12 +93,12 @@ def test_moments_and_quantiles_against_all_samples(tissue, stacks, block_floats,
 
 def test_samples_are_drawn_from_each_members_posterior(tissue, stacks, monkeypatch):
     """Every sample by hand: z from its Gaussian, softmax over all genes, divided by the panel's sum, scaled."""
-    _, spatial, panel = tissue
-    imputer = Imputer(stacks, spatial, panel, n_samples=4, seed=3)
+    _, spatial, gene_sets = tissue
+    imputer = Imputer(stacks, spatial, gene_sets, n_samples=4, seed=3)
     _, samples = chunks_and_samples(imputer, monkeypatch)
     column, scaled = 0, []
     for stack, scale in zip(stacks, imputer.scales, strict=True):
-        sampler = StackSampler(stack, spatial, panel)
+        sampler = StackSampler(stack, spatial, gene_sets)
         mean, sd, _ = sampler.encode(np.arange(120))
         generators = [torch.Generator().manual_seed(member_seed(member, 3) ^ 1) for member in stack.members]
         draws = Noise(generators).normal(4, *mean.shape[1:])
@@ -119,8 +119,8 @@ def test_samples_are_drawn_from_each_members_posterior(tissue, stacks, monkeypat
 
 
 def test_mean_frequency_is_over_cells_with_counts(tissue, stacks):
-    _, spatial, panel = tissue
-    sampler = StackSampler(stacks[0], spatial, panel)
+    _, spatial, gene_sets = tissue
+    sampler = StackSampler(stacks[0], spatial, gene_sets)
     mean, _, total = sampler.encode(np.arange(120))
     assert (total == 0).sum() >= 2 * len(stacks[0].members)
     frequencies = sampler.frequencies(mean.unsqueeze(1), slice(0, 24))[:, 0]
@@ -129,11 +129,11 @@ def test_mean_frequency_is_over_cells_with_counts(tissue, stacks):
 
 
 def test_chunk_size_changes_draws_alone(tissue, stacks, monkeypatch):
-    _, spatial, panel = tissue
+    _, spatial, gene_sets = tissue
     results = []
     for block_floats in (imputation.BLOCK_FLOATS, 200_000):
         monkeypatch.setattr(imputation, "BLOCK_FLOATS", block_floats)
-        imputer = Imputer(stacks, spatial, panel, n_samples=100)
+        imputer = Imputer(stacks, spatial, gene_sets, n_samples=100)
         results.append((imputer, list(imputer)))
     (one, whole), (many, parts) = results
     assert len(whole) == 1 and len(parts) > 4
@@ -148,44 +148,44 @@ def test_chunk_size_changes_draws_alone(tissue, stacks, monkeypatch):
 
 
 def test_same_seed_same_bits(tissue, stacks):
-    _, spatial, panel = tissue
-    first, again, other = (list(Imputer(stacks, spatial, panel, n_samples=5, seed=s)) for s in (0, 0, 1))
+    _, spatial, gene_sets = tissue
+    first, again, other = (list(Imputer(stacks, spatial, gene_sets, n_samples=5, seed=s)) for s in (0, 0, 1))
     for name in ("mean", "sd", "lower", "upper", "latent"):
         assert joined(first, name).tobytes() == joined(again, name).tobytes()
     assert not np.array_equal(joined(first, "mean"), joined(other, "mean"))
 
 
 def test_knn_share(tissue, stacks):
-    _, spatial, panel = tissue
+    _, spatial, gene_sets = tissue
     rng = np.random.default_rng(0)
     frequencies = rng.gamma(1, 1, (120, 24)).astype(np.float32) * 5
-    plain = list(Imputer(stacks, spatial, panel, n_samples=5))
-    imputer = Imputer(stacks, spatial, panel, n_samples=5, knn=lambda cells: frequencies[cells], knn_weight=0.25)
+    plain = list(Imputer(stacks, spatial, gene_sets, n_samples=5))
+    imputer = Imputer(stacks, spatial, gene_sets, n_samples=5, knn=lambda cells: frequencies[cells], knn_weight=0.25)
     mixed = list(imputer)
-    overall = mean_of_ensemble(stacks, spatial, panel)
+    overall = mean_of_ensemble(stacks, spatial, gene_sets)
     share = 0.25 * frequencies * (overall / frequencies.mean(0)) * joined(plain, "panel_total")[:, None]
     for name, shift in (("mean", share), ("lower", share), ("upper", share), ("sd", 0)):
         np.testing.assert_allclose(joined(mixed, name), 0.75 * joined(plain, name) + shift, rtol=1e-3, atol=1e-5)
 
 
-def mean_of_ensemble(stacks, spatial, panel):
+def mean_of_ensemble(stacks, spatial, gene_sets):
     """The ensemble's mean frequency per gene."""
-    means = [StackSampler(stack, spatial, panel).mean_frequency(np.arange(120), slice(0, 24)) for stack in stacks]
+    means = [StackSampler(stack, spatial, gene_sets).mean_frequency(np.arange(120), slice(0, 24)) for stack in stacks]
     return np.concatenate(means).mean(0)
 
 
 def test_weight_zero_asks_no_neighbor(tissue, stacks):
-    _, spatial, panel = tissue
+    _, spatial, gene_sets = tissue
 
     def knn(cells):
         raise AssertionError
 
-    list(Imputer(stacks, spatial, panel, n_samples=2, knn=knn, knn_weight=0.0))
+    list(Imputer(stacks, spatial, gene_sets, n_samples=2, knn=knn, knn_weight=0.0))
 
 
 def test_cells_without_counts_are_imputed_as_zero(tissue, stacks):
-    _, spatial, panel = tissue
-    chunks = list(Imputer(stacks, spatial, panel, n_samples=5))
+    _, spatial, gene_sets = tissue
+    chunks = list(Imputer(stacks, spatial, gene_sets, n_samples=5))
     for name in ("mean", "sd", "lower", "upper"):
         values = joined(chunks, name)
         assert np.isfinite(values).all()
@@ -195,19 +195,19 @@ def test_cells_without_counts_are_imputed_as_zero(tissue, stacks):
 
 
 def test_some_targets_in_their_order(tissue, stacks):
-    _, spatial, panel = tissue
-    targets = [panel.genes[i] for i in (20, 2, 16)]
-    whole = list(Imputer(stacks, spatial, panel, n_samples=5))
-    some = list(Imputer(stacks, spatial, replace(panel, targets=targets), n_samples=5))
+    _, spatial, gene_sets = tissue
+    targets = [gene_sets.genes[i] for i in (20, 2, 16)]
+    whole = list(Imputer(stacks, spatial, gene_sets, n_samples=5))
+    some = list(Imputer(stacks, spatial, replace(gene_sets, targets=targets), n_samples=5))
     np.testing.assert_allclose(joined(some, "mean"), joined(whole, "mean")[:, [20, 2, 16]], rtol=1e-4)
 
 
 def test_an_interval_holds_its_share_of_other_draws(tissue, stacks, monkeypatch):
-    _, spatial, panel = tissue
-    _, fresh = chunks_and_samples(Imputer(stacks, spatial, panel, n_samples=60, seed=5), monkeypatch)
-    counted = np.asarray(spatial.select(panel.shared).sum(1)).ravel() > 0
+    _, spatial, gene_sets = tissue
+    _, fresh = chunks_and_samples(Imputer(stacks, spatial, gene_sets, n_samples=60, seed=5), monkeypatch)
+    counted = np.asarray(spatial.select(gene_sets.shared).sum(1)).ravel() > 0
     for interval in (0.5, 0.9):
-        chunks = list(Imputer(stacks, spatial, panel, n_samples=60, interval=interval))
+        chunks = list(Imputer(stacks, spatial, gene_sets, n_samples=60, interval=interval))
         total = joined(chunks, "panel_total")[:, None, None]
         inside = (joined(chunks, "lower")[..., None] <= fresh * total) & (
             fresh * total <= joined(chunks, "upper")[..., None]
@@ -221,9 +221,9 @@ def test_an_interval_holds_its_share_of_other_draws(tissue, stacks, monkeypatch)
 @pytest.mark.parametrize("block_floats", [imputation.BLOCK_FLOATS, 4000])
 def test_held_out_predictions_against_all_samples(tissue, block_floats, monkeypatch):
     """Each gene by the member that held it out; chunks of any size cover all cells."""
-    references, spatial, panel = tissue
-    data = TrainingData(references, spatial, panel, replace(SMALL, max_steps=10))
-    members = [Member(fold, kappa, 0) for fold in panel.folds for kappa in (0.0, 5.0)]
+    references, spatial, gene_sets = tissue
+    data = TrainingData(references, spatial, gene_sets, replace(SMALL, max_steps=10))
+    members = [Member(fold, kappa, 0) for fold in gene_sets.folds for kappa in (0.0, 5.0)]
     stacks = train(data, members)
     monkeypatch.setattr(imputation, "BLOCK_FLOATS", block_floats)
     stored, frequencies = {}, StackSampler.frequencies
@@ -235,22 +235,22 @@ def test_held_out_predictions_against_all_samples(tissue, block_floats, monkeypa
         return out
 
     monkeypatch.setattr(StackSampler, "frequencies", spy)
-    predictions = held_out_predictions(stacks, spatial, panel, "s1", 6, 0)
-    assert [(p.kappa, p.seed, p.method, p.sample) for p in predictions] == [(k, 0, "gimvi", "s1") for k in (0.0, 5.0)]
-    genes = [gene for fold in panel.folds.values() for gene in fold]
+    predictions = held_out_predictions(stacks, spatial, gene_sets, "s1", 6, 0)
+    assert [(p.kappa, p.place, p.method, p.sample) for p in predictions] == [(k, 0, "gimvi", "s1") for k in (0.0, 5.0)]
+    genes = [gene for fold in gene_sets.folds.values() for gene in fold]
     for prediction in predictions:
         assert prediction.genes.tolist() == genes
-        assert prediction.fold.tolist() == [fold for fold, held_out in panel.folds.items() for _ in held_out]
-        for fold, held_out in panel.folds.items():
+        assert prediction.fold.tolist() == [fold for fold, held_out in gene_sets.folds.items() for _ in held_out]
+        for fold, held_out in gene_sets.folds.items():
             samples = np.concatenate(stored[Member(fold, prediction.kappa, 0)], axis=1)
             columns = prediction.fold == fold
-            position = [panel.shared.index(gene) for gene in held_out]
-            counted = np.asarray(spatial.select(panel.genes_in_use(fold)).sum(1)).ravel() > 0
+            position = [gene_sets.shared.index(gene) for gene in held_out]
+            counted = np.asarray(spatial.select(gene_sets.genes_in_use(fold)).sum(1)).ravel() > 0
             assert np.isnan(prediction.mean[~counted][:, columns]).all() and (~counted).sum() >= 2
             expected = samples[:, counted][..., position]
             np.testing.assert_allclose(prediction.mean[counted][:, columns], expected.mean(0), rtol=1e-4)
             np.testing.assert_allclose(prediction.sd[counted][:, columns], expected.std(0), rtol=1e-3, atol=1e-6)
-            in_use = [i for i, gene in enumerate(panel.shared) if gene not in held_out]
+            in_use = [i for i, gene in enumerate(gene_sets.shared) if gene not in held_out]
             np.testing.assert_allclose(samples[..., in_use].sum(-1), 1, rtol=1e-4)
 
 
@@ -282,12 +282,12 @@ def peak_growth(imputer) -> float:
 def test_memory_does_not_grow_with_cells(monkeypatch):
     n_genes, n_samples = 100, 40
     monkeypatch.setattr(imputation, "BLOCK_FLOATS", 2_000_000)
-    references, spatial, panel = draw(n_panel=15, n_genes=n_genes)
-    (stack,) = train(TrainingData(references, spatial, panel, replace(SMALL, max_steps=2)), FINAL[:1])
+    references, spatial, gene_sets = draw(n_panel=15, n_genes=n_genes)
+    (stack,) = train(TrainingData(references, spatial, gene_sets, replace(SMALL, max_steps=2)), FINAL[:1])
     growth = []
     for n in (2_000, 2_000, 16_000):  # the first warms up
         cells = spatial.take(np.arange(n) % len(spatial.cells))
-        growth.append(peak_growth(Imputer([stack], cells, panel, n_samples=n_samples)))
+        growth.append(peak_growth(Imputer([stack], cells, gene_sets, n_samples=n_samples)))
     all_samples = 16_000 * n_genes * n_samples * 4 / 1e6
     assert all_samples > 250
     assert growth[2] - growth[1] < 50, growth
@@ -298,16 +298,16 @@ def test_memory_does_not_grow_with_cells(monkeypatch):
 
 @pytest.mark.parametrize("settings", [SMALL, PAPER], ids=["default", "paper"])
 def test_reference_codes_are_the_encoders(settings, monkeypatch):
-    references, spatial, panel = draw(n_cells=(90, 70, 60), batches=(2, 2))
-    stacks = train(TrainingData(references, spatial, panel, replace(settings, max_steps=5)), FINAL[:2])
-    whole = encode_reference(stacks[0], 1, references[1], panel)
+    references, spatial, gene_sets = draw(n_cells=(90, 70, 60), batches=(2, 2))
+    stacks = train(TrainingData(references, spatial, gene_sets, replace(settings, max_steps=5)), FINAL[:2])
+    whole = encode_reference(stacks[0], 1, references[1], gene_sets)
     assert whole.shape == (70, 4)
-    monkeypatch.setattr("spatialimpute.integration.CHUNK", 17)
-    np.testing.assert_allclose(encode_reference(stacks[0], 1, references[1], panel), whole, rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr("spatialimpute.methods.gimvi.support.CHUNK", 17)
+    np.testing.assert_allclose(encode_reference(stacks[0], 1, references[1], gene_sets), whole, rtol=1e-4, atol=1e-5)
     rows = np.array([40, 3])
-    some = encode_reference(stacks[0], 1, references[1].take(rows), panel)  # batches keep their numbers
+    some = encode_reference(stacks[0], 1, references[1].take(rows), gene_sets)  # batches keep their numbers
     np.testing.assert_allclose(some, whole[rows], rtol=1e-4, atol=1e-5)
-    assert not np.allclose(encode_reference(stacks[0], 0, references[0], panel)[:60], whole[:60])
+    assert not np.allclose(encode_reference(stacks[0], 0, references[0], gene_sets)[:60], whole[:60])
 
 
 def test_support_is_where_reference_cells_are():
@@ -328,14 +328,14 @@ def test_support_is_where_reference_cells_are():
 
 @pytest.fixture
 def genes(tissue):
-    references, spatial, panel = tissue
-    return gene_table(spatial, references, panel, None, 0.2, 0.1)
+    references, spatial, gene_sets = tissue
+    return gene_table(spatial, references, gene_sets, None, 0.2, 0.1)
 
 
 def test_imputed_file_is_complete(tissue, stacks, genes, tmp_path, monkeypatch):
-    references, spatial, panel = tissue
+    references, spatial, gene_sets = tissue
     monkeypatch.setattr(imputation, "BLOCK_FLOATS", 50_000)
-    chunks = list(Imputer(stacks, spatial, panel, n_samples=5))
+    chunks = list(Imputer(stacks, spatial, gene_sets, n_samples=5))
     path = tmp_path / "imputed.h5ad"
     with ImputedWriter.open(path, spatial, genes, {"sample": "s1", "kappa": 0.0, "digests": ["a", "b"]}) as writer:
         for chunk in chunks:
@@ -343,7 +343,7 @@ def test_imputed_file_is_complete(tissue, stacks, genes, tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["imputed.h5ad"]
     data = ad.read_h5ad(path)
     assert data.obs_names.tolist() == spatial.cells.tolist()
-    assert data.var_names.tolist() == panel.targets
+    assert data.var_names.tolist() == gene_sets.targets
     assert data.X.dtype == np.float32
     np.testing.assert_allclose(data.X, joined(chunks, "mean"))
     assert set(data.layers) == {"sd", "lower", "upper"}
@@ -365,8 +365,8 @@ def test_imputed_file_is_complete(tissue, stacks, genes, tmp_path, monkeypatch):
 
 
 def test_nothing_is_left_after_an_error(tissue, stacks, genes, tmp_path):
-    _, spatial, panel = tissue
-    chunk = next(iter(Imputer(stacks, spatial, panel, n_samples=2)))
+    _, spatial, gene_sets = tissue
+    chunk = next(iter(Imputer(stacks, spatial, gene_sets, n_samples=2)))
     path = tmp_path / "imputed.h5ad"
     with pytest.raises(RuntimeError, match="disk"), ImputedWriter.open(path, spatial, genes, {}) as writer:
         writer.write(chunk, chunk.cells >= 0)

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from spatialimpute.baselines import METHODS, predict_folds
 from spatialimpute.genes import select_genes
-from spatialimpute.imputation import held_out_predictions
-from spatialimpute.training import train
-from spatialimpute.training_data import Member, TrainingData
+from spatialimpute.methods.gimvi.data import Member, TrainingData
+from spatialimpute.methods.gimvi.posterior import held_out_predictions
+from spatialimpute.methods.gimvi.training import train
+from spatialimpute.methods.registry import METHODS, predict_folds
 from tissue import PAPER, SMALL, draw, with_noise
 
 FOLD = "1"
@@ -26,15 +26,15 @@ MEMBERS = [Member(fold, 2.0, seed) for fold in ("0", FOLD) for seed in (0, 1)] +
 
 def tissue(case):
     """Before and after: only the held-out genes' spatial counts differ, in number, place and size."""
-    references, spatial, panel = draw(batches=(2, 3) if "batches" in case else (1, 1), depths=(60, 12))
-    noisy = with_noise(spatial, panel.folds[FOLD])
+    references, spatial, gene_sets = draw(batches=(2, 3) if "batches" in case else (1, 1), depths=(60, 12))
+    noisy = with_noise(spatial, gene_sets.folds[FOLD])
     changed = (spatial.X != noisy.X).nnz
-    assert changed > 0.4 * len(spatial.cells) * len(panel.folds[FOLD])
-    assert (spatial.select(panel.genes_in_use(FOLD)) != noisy.select(panel.genes_in_use(FOLD))).nnz == 0
+    assert changed > 0.4 * len(spatial.cells) * len(gene_sets.folds[FOLD])
+    assert (spatial.select(gene_sets.genes_in_use(FOLD)) != noisy.select(gene_sets.genes_in_use(FOLD))).nnz == 0
     # Some cells have counts on the held-out genes alone.
-    in_use = np.asarray(spatial.select(panel.genes_in_use(FOLD)).sum(1)).ravel()
+    in_use = np.asarray(spatial.select(gene_sets.genes_in_use(FOLD)).sum(1)).ravel()
     assert (in_use == 0).any()
-    return references, spatial, noisy, panel
+    return references, spatial, noisy, gene_sets
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
@@ -43,11 +43,11 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
 
 @pytest.mark.parametrize("case", SETTINGS)
 def test_gimvi_predicts_a_fold_without_its_counts(case):
-    references, spatial, noisy, panel = tissue(case)
+    references, spatial, noisy, gene_sets = tissue(case)
     results = []
     for counts in (spatial, noisy):
-        stacks = train(TrainingData(references, counts, panel, SETTINGS[case]), MEMBERS)
-        results.append((stacks, held_out_predictions(stacks, counts, panel, "s", 5, 0)))
+        stacks = train(TrainingData(references, counts, gene_sets, SETTINGS[case]), MEMBERS)
+        results.append((stacks, held_out_predictions(stacks, counts, gene_sets, "s", 5, 0)))
     (stacks_before, before), (stacks_after, after) = results
     for old, new in zip(before, after, strict=True):
         of_fold = old.fold == FOLD
@@ -70,9 +70,9 @@ def test_gimvi_predicts_a_fold_without_its_counts(case):
 @pytest.mark.parametrize("reweight", [True, False])
 def test_nothing_that_training_starts_from_sees_them(reweight):
     """Cells, sampling weights, depth and scaling of the input."""
-    references, spatial, noisy, panel = tissue("default")
+    references, spatial, noisy, gene_sets = tissue("default")
     settings = replace(SMALL, reweight=reweight)
-    views = [TrainingData(references, counts, panel, settings).view(FOLD) for counts in (spatial, noisy)]
+    views = [TrainingData(references, counts, gene_sets, settings).view(FOLD) for counts in (spatial, noisy)]
     assert views[0].depth == views[1].depth
     for name in ("in_use", "mean", "sd"):
         assert same_bits(getattr(views[0], name), getattr(views[1], name))
@@ -81,17 +81,17 @@ def test_nothing_that_training_starts_from_sees_them(reweight):
     for old, new in zip(views[0].weights, views[1].weights, strict=True):
         assert (old is None and new is None) or same_bits(old, new)
     assert (views[0].weights[0] is None) == (not reweight)
-    everything = [TrainingData(references, counts, panel, settings).view(None) for counts in (spatial, noisy)]
+    everything = [TrainingData(references, counts, gene_sets, settings).view(None) for counts in (spatial, noisy)]
     assert everything[0].depth != everything[1].depth
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("labels", [True, False], ids=["labels", "no labels"])
 def test_baselines_predict_a_fold_without_its_counts(method, labels):
-    references, spatial, noisy, panel = tissue("default")
+    references, spatial, noisy, gene_sets = tissue("default")
     if not labels:
         references = [replace(reference, obs=pd.DataFrame(index=reference.cells)) for reference in references]
-    before, after = (predict_folds(METHODS[method](), references, s, panel, "s") for s in (spatial, noisy))
+    before, after = (predict_folds(METHODS[method](), references, s, gene_sets, "s") for s in (spatial, noisy))
     of_fold = before.fold == FOLD
     assert same_bits(before.mean[:, of_fold], after.mean[:, of_fold])
 
@@ -101,7 +101,9 @@ def test_no_gene_is_chosen_by_spatial_counts():
     references, spatial, noisy, _ = tissue("default")
     panels = []
     for counts in (spatial, noisy):
-        panel, _ = select_genes("s", counts.genes.tolist(), references, cv_folds=3, max_shared_genes=12, n_top_genes=18)
-        panels.append(panel)
+        gene_sets, _ = select_genes(
+            "s", counts.genes.tolist(), references, cv_folds=3, max_shared_genes=12, n_top_genes=18
+        )
+        panels.append(gene_sets)
     assert panels[0] == panels[1]
     assert len(panels[0].shared) == 12

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from spatialimpute.models.networks import BatchNorm, Block, Linear, Noise
+from spatialimpute.methods.gimvi.networks import BatchNorm, Block, Linear, Noise
 
 MEMBERS, DATASETS, CELLS, INPUTS, OUTPUTS = 3, 2, 40, 5, 7
 

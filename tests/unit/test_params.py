@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from spatialimpute.check import check_param_files
-from spatialimpute.params import check_params, load_schema
+from spatialimpute.check.named_files import check_param_files
+from spatialimpute.check.params import check_params, load_schema
 from spatialimpute.technologies import LIKELIHOOD_BY_TECHNOLOGY, canonical_technology
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,14 +9,14 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spatialimpute.cells import find_duplicates, find_outliers
+from spatialimpute.check.gene_aliases import read_aliases
 from spatialimpute.errors import InputError
-from spatialimpute.gene_aliases import read_aliases
-from spatialimpute.gene_names import canonical_names, control_probes, sum_duplicates
-from spatialimpute.io.counts import read_counts, write_counts
-from spatialimpute.io.readers import read_raw
-from spatialimpute.qc import Thresholds, clean_counts, steps_table
-from spatialimpute.raw_counts import find_raw_counts
+from spatialimpute.files.counts import read_counts, write_counts
+from spatialimpute.qc.cells import find_duplicates, find_outliers
+from spatialimpute.qc.clean import Thresholds, clean_counts, steps_table
+from spatialimpute.qc.gene_names import canonical_names, control_probes, sum_duplicates
+from spatialimpute.qc.raw_counts import find_raw_counts
+from spatialimpute.sources.readers import read_raw
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data at {DATA}")

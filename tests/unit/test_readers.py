@@ -12,9 +12,9 @@ import pytest
 import scipy.io
 import scipy.sparse as sp
 from spatialimpute.errors import InputError
-from spatialimpute.io import readers, tables
-from spatialimpute.io.formats import coordinate_columns, detect_format, find_sidecar, read_header
-from spatialimpute.io.readers import read_raw
+from spatialimpute.sources import readers, tables
+from spatialimpute.sources.formats import coordinate_columns, detect_format, find_sidecar, read_header
+from spatialimpute.sources.readers import read_raw
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data at {DATA}")

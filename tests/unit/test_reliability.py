@@ -103,13 +103,13 @@ def tissue():
     return draw(n_cells=(90, 70, 60))
 
 
-def scores_of(panel):
-    held_out = [gene for fold in panel.folds.values() for gene in fold]
+def scores_of(gene_sets):
+    held_out = [gene for fold in gene_sets.folds.values() for gene in fold]
     rng = np.random.default_rng(0)
     return pd.DataFrame(
         {
             "gene": held_out,
-            "fold": [fold for fold, genes in panel.folds.items() for _ in genes],
+            "fold": [fold for fold, genes in gene_sets.folds.items() for _ in genes],
             "spearman": rng.random(15),
             "spearman_partial": np.linspace(0, 0.3, 15),
             "spearman_fraction": rng.random(15),
@@ -119,11 +119,11 @@ def scores_of(panel):
 
 
 def test_gene_table(tissue):
-    references, spatial, panel = tissue
-    scores = scores_of(panel)
-    table = gene_table(spatial, references, panel, scores, 0.2, 0.1)
+    references, spatial, gene_sets = tissue
+    scores = scores_of(gene_sets)
+    table = gene_table(spatial, references, gene_sets, scores, 0.2, 0.1)
     assert list(table.columns) == GENE_COLUMNS
-    assert table["gene"].tolist() == panel.targets
+    assert table["gene"].tolist() == gene_sets.targets
     table = table.set_index("gene")
     assert table["measured"].tolist() == [True] * 15 + [False] * 9
     assert (table["verdict"][15:] == "not assessed").all()
@@ -140,15 +140,15 @@ def test_gene_table(tissue):
 
 
 def test_gene_table_counts_against_loops(tissue):
-    references, spatial, panel = tissue
-    table = gene_table(spatial, references, panel, None, 0.2, 0.1).set_index("gene")
+    references, spatial, gene_sets = tissue
+    table = gene_table(spatial, references, gene_sets, None, 0.2, 0.1).set_index("gene")
     moran = moran_i(np.log1p(spatial.X.toarray()), spatial.coords)
-    for j, gene in enumerate(panel.shared):
+    for j, gene in enumerate(gene_sets.shared):
         counts = spatial.X[:, [j]].toarray()
         assert table.loc[gene, "n_detected"] == (counts > 0).sum()
         assert table.loc[gene, "detected_fraction"] == pytest.approx((counts > 0).mean())
         assert table.loc[gene, "moran_i"] == pytest.approx(moran[j])
-    for gene in panel.targets:  # two genes are in one of the references only
+    for gene in gene_sets.targets:  # two genes are in one of the references only
         values = [r.select([gene]).toarray().ravel() for r in references if gene in r.genes]
         values = np.concatenate(values)
         assert table.loc[gene, "reference_mean"] == pytest.approx(values.mean(), rel=1e-5)
@@ -157,15 +157,15 @@ def test_gene_table_counts_against_loops(tissue):
 
 
 def test_gene_table_without_cross_validation_or_places(tissue):
-    references, spatial, panel = tissue
-    table = gene_table(replace(spatial, coords=None), references, panel, None, 0.2, 0.1)
+    references, spatial, gene_sets = tissue
+    table = gene_table(replace(spatial, coords=None), references, gene_sets, None, 0.2, 0.1)
     assert (table["verdict"] == "not assessed").all()
     assert table["reason"].value_counts().to_dict() == {
         "not cross-validated": 15,
         "not on the panel: no measurement to judge it by": 9,
     }
     assert table["moran_i"].isna().all()
-    some = replace(panel, targets=["g20", "g3", "g1"])
+    some = replace(gene_sets, targets=["g20", "g3", "g1"])
     table = gene_table(spatial, references, some, None, 0.2, 0.1)
     assert table["gene"].tolist() == ["g20", "g3", "g1"]
     assert table["measured"].tolist() == [False, True, True]

@@ -16,7 +16,7 @@ from spatialimpute.evaluation.selection import (
     kappa_curve,
     mix,
 )
-from spatialimpute.io.predictions import Predictions
+from spatialimpute.files.predictions import Predictions
 from tissue import draw
 
 N_CELLS, FOLDS = 150, np.array(["0"] * 5 + ["1"] * 4 + ["2"] * 6)
@@ -72,22 +72,22 @@ def test_knn_weight_is_the_best_on_average_over_genes():
 
 
 def test_truth_of_a_panel():
-    _, spatial, panel = draw(depths=(60, 12))
-    truth = Truth.of(spatial, panel)
+    _, spatial, gene_sets = draw(depths=(60, 12))
+    truth = Truth.of(spatial, gene_sets)
     dense = dict(zip(spatial.genes, spatial.X.toarray().T, strict=True))
-    assert truth.genes.tolist() == [gene for fold in panel.folds.values() for gene in fold]
+    assert truth.genes.tolist() == [gene for fold in gene_sets.folds.values() for gene in fold]
     for j, (gene, fold) in enumerate(zip(truth.genes, truth.fold, strict=True)):
-        assert gene in panel.folds[fold]
+        assert gene in gene_sets.folds[fold]
         np.testing.assert_array_equal(truth.counts[:, j], dense[gene])
-        in_use = np.stack([dense[g] for g in panel.genes_in_use(fold)])
+        in_use = np.stack([dense[g] for g in gene_sets.genes_in_use(fold)])
         np.testing.assert_array_equal(truth.total[fold], in_use.sum(axis=0))
         np.testing.assert_array_equal(truth.n_detected[fold], (in_use > 0).sum(axis=0))
 
 
 def test_partial_score_is_the_correlation_of_residual_ranks():
     """By regression of ranks on the total's ranks, gene by gene, over cells with counts on the genes in use."""
-    _, spatial, panel = draw(depths=(60, 12))
-    truth = Truth.of(spatial, panel)
+    _, spatial, gene_sets = draw(depths=(60, 12))
+    truth = Truth.of(spatial, gene_sets)
     rng = np.random.default_rng(0)
     mean = truth.counts * 0.2 + rng.random(truth.counts.shape)
     total = np.stack([truth.total[fold] for fold in truth.fold], axis=1)
@@ -265,7 +265,7 @@ def test_score_table():
     world = World(0.0, 0.0, 0.0)
     world.truth.total["0"][7] = 0
     backwards = replace(
-        world.knn, mean=world.knn.mean[:, ::-1].copy(), genes=GENES[::-1], fold=FOLDS[::-1], kappa=None, seed=None
+        world.knn, mean=world.knn.mean[:, ::-1].copy(), genes=GENES[::-1], fold=FOLDS[::-1], kappa=None, place=None
     )
     for one in world.members:
         one.mean[7, :5] = np.nan
@@ -274,8 +274,8 @@ def test_score_table():
     assert list(table.columns) == COLUMNS
     assert len(table) == 6 * 15
     assert table["method"].value_counts().to_dict() == {"gimvi": 60, "spatialimpute": 15, "knn": 15}
-    assert table.loc[table["method"] != "gimvi", ["kappa", "seed"]].isna().all().all()
-    assert table.loc[table["method"] == "gimvi", "seed"].tolist() == [s for s in (0, 1, 0, 1) for _ in range(15)]
+    assert table.loc[table["method"] != "gimvi", ["kappa", "place"]].isna().all().all()
+    assert table.loc[table["method"] == "gimvi", "place"].tolist() == [s for s in (0, 1, 0, 1) for _ in range(15)]
     assert (table["n_cells"] == np.where(table["fold"] == "0", N_CELLS - 1, N_CELLS)).all()
     assert np.isfinite(table[["spearman", "spearman_partial", "spearman_fraction", "pearson", "jsd"]]).all().all()
     first = table[table["method"] == "gimvi"].iloc[:15].set_index("gene").loc[GENES]

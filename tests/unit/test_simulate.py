@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from spatialimpute.evaluation.metrics import moran_i, pearson, spearman_partial
-from spatialimpute.io import simulation
-from spatialimpute.simulate import MAX_ZERO_INFLATION, N_BLANKS, Tissue
+from spatialimpute.simulation import samples as simulation
+from spatialimpute.simulation.tissue import MAX_ZERO_INFLATION, N_BLANKS, Tissue
 
 
 @pytest.fixture(scope="module")

@@ -6,30 +6,30 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from spatialimpute import checkpoints, imputation, training
-from spatialimpute.checkpoints import Checkpoints
 from spatialimpute.errors import InputError, NonFiniteError
-from spatialimpute.imputation import Imputer, held_out_predictions
-from spatialimpute.io.digests import read_json, write_json
-from spatialimpute.io.models import SCHEMA_VERSION
-from spatialimpute.models.adam import Adam
-from spatialimpute.settings import PRESETS
-from spatialimpute.training import ensemble, n_steps, train
-from spatialimpute.training_data import Member, TrainingData, member_seed
-from spatialimpute.training_state import PATIENCE, TrainingState
+from spatialimpute.files.models import SCHEMA_VERSION
+from spatialimpute.files.sealed import read_json, write_json
+from spatialimpute.methods.gimvi import checkpoints, posterior, training
+from spatialimpute.methods.gimvi.adam import Adam
+from spatialimpute.methods.gimvi.checkpoints import Checkpoints
+from spatialimpute.methods.gimvi.data import Member, TrainingData, member_seed
+from spatialimpute.methods.gimvi.posterior import Imputer, held_out_predictions
+from spatialimpute.methods.gimvi.settings import PRESETS
+from spatialimpute.methods.gimvi.state import PATIENCE, TrainingState
+from spatialimpute.methods.gimvi.training import ensemble, n_steps, train
 from tissue import PAPER, SMALL, draw, make_panel, with_noise
 
 MEMBERS = [Member("0", 0.0, 0), Member("1", 0.0, 1), Member(None, 0.0, 0)]
 ADVERSARIAL = [replace(member, kappa=5.0) for member in MEMBERS]
 HISTORY = [
-    "member", "fold", "kappa", "seed", "step", "epoch", "loss", "reconstruction", "kl_z", "kl_library",
+    "member", "fold", "kappa", "place", "step", "epoch", "loss", "reconstruction", "kl_z", "kl_library",
     "held_out_loss", "disc_accuracy", "learning_rate",
 ]  # fmt: skip
 
 
 def data(settings=SMALL, **tissue):
-    references, spatial, panel = draw(**tissue)
-    return TrainingData(references, spatial, panel, settings)
+    references, spatial, gene_sets = draw(**tissue)
+    return TrainingData(references, spatial, gene_sets, settings)
 
 
 def weights(stack, m=None):
@@ -47,7 +47,7 @@ def same(a, b):
 def test_members_of_an_ensemble():
     members = ensemble(PRESETS["default"], folds=["0", "1"], kappas=[0.0, 5.0])
     of_fold = [(0.0, 0, 0), (0.0, 1, 0), (0.0, 2, 128), (5.0, 0, 0)]
-    assert [(m.fold, m.kappa, m.seed, m.decoder_hidden) for m in members] == [
+    assert [(m.fold, m.kappa, m.place, m.decoder_hidden) for m in members] == [
         (fold, *rest) for fold in ("0", "1") for rest in of_fold
     ]
     assert len({member.name for member in members}) == len(members)
@@ -88,9 +88,9 @@ def test_a_member_is_the_same_alone_and_in_a_stack(settings, members):
 
 
 def test_stacks_are_split_by_architecture_and_size(monkeypatch):
-    monkeypatch.setattr(imputation, "BLOCK_FLOATS", 2_000)  # several chunks: the draws must not follow the stacks
+    monkeypatch.setattr(posterior, "BLOCK_FLOATS", 2_000)  # several chunks: the draws must not follow the stacks
     tissue = data(replace(SMALL, max_steps=10))
-    members = [*MEMBERS, ADVERSARIAL[0], replace(MEMBERS[0], seed=1, decoder_hidden=8)]
+    members = [*MEMBERS, ADVERSARIAL[0], replace(MEMBERS[0], place=1, decoder_hidden=8)]
     groups = [stack.members for stack in train(tissue, members)]
     assert groups == [MEMBERS, ADVERSARIAL[:1], members[-1:]]
     groups = [stack.members for stack in train(tissue, members, workers=3)]
@@ -112,8 +112,8 @@ def test_stacks_are_split_by_architecture_and_size(monkeypatch):
 def test_stacks_end_at_about_the_same_time():
     tissue, cpu = data(SMALL), torch.device("cpu")
     folds = [replace(MEMBERS[0], fold=str(k)) for k in range(5)]
-    members = [*folds, *(replace(member, seed=1) for member in folds)]
-    members += [replace(member, seed=2, decoder_hidden=8) for member in folds]
+    members = [*folds, *(replace(member, place=1) for member in folds)]
+    members += [replace(member, place=2, decoder_hidden=8) for member in folds]
     members += [replace(member, kappa=5.0) for member in folds]
     sizes = {n: [len(stack) for stack in training._split(tissue, members, cpu, n)] for n in (1, 2, 20)}
     assert sizes == {1: [10, 5, 5], 2: [5, 5, 5, 5], 20: [1] * 20}
@@ -326,7 +326,7 @@ def test_recovery_halves_the_members_rate(monkeypatch):
 def test_an_error_names_the_member_that_fails_again_and_again(monkeypatch):
     steps = poison(monkeypatch, 1, lambda call, step: step == 7)
     with pytest.raises(
-        NonFiniteError, match=r"not stay finite for fold 1, kappa 0, seed 1, although.*4 times"
+        NonFiniteError, match=r"not stay finite for fold 1, kappa 0, place 1, although.*4 times"
     ) as error:
         train(data(), MEMBERS)
     assert error.value.exit_code == 70
@@ -334,7 +334,7 @@ def test_an_error_names_the_member_that_fails_again_and_again(monkeypatch):
 
 
 def test_a_rate_far_too_high_is_such_an_error():
-    with pytest.raises(NonFiniteError, match="fold none, kappa 0, seed 0"):
+    with pytest.raises(NonFiniteError, match="fold none, kappa 0, place 0"):
         train(data(replace(SMALL, learning_rate=1e30)), MEMBERS[2:])
 
 
@@ -351,29 +351,29 @@ TISSUES = {
 @pytest.mark.parametrize("settings, kappa", [(SMALL, 0.0), (PAPER, 2.0)], ids=["default", "paper"])
 @pytest.mark.parametrize("tissue", TISSUES)
 def test_datasets_and_batches_train_and_impute(tissue, settings, kappa):
-    references, spatial, panel = draw(**TISSUES[tissue])
-    tissue_data = TrainingData(references, spatial, panel, replace(settings, max_steps=10))
+    references, spatial, gene_sets = draw(**TISSUES[tissue])
+    tissue_data = TrainingData(references, spatial, gene_sets, replace(settings, max_steps=10))
     (stack,) = train(tissue_data, [Member("0", kappa, 0)])
     assert len(stack.arch.datasets) == len(references) + 1
     assert stack.arch.conditioned == ("batches" in tissue)
     assert np.isfinite(stack.history[["loss", "held_out_loss"]].to_numpy()).all()
-    (predictions,) = held_out_predictions([stack], spatial, panel, "s", 3, 0)
+    (predictions,) = held_out_predictions([stack], spatial, gene_sets, "s", 3, 0)
     of_fold = predictions.fold == "0"
-    counted = np.asarray(spatial.select(panel.genes_in_use("0")).sum(1)).ravel() > 0
+    counted = np.asarray(spatial.select(gene_sets.genes_in_use("0")).sum(1)).ravel() > 0
     np.testing.assert_array_equal(np.isfinite(predictions.mean), np.outer(counted, of_fold))
     final = train(tissue_data, [Member(None, kappa, 0), Member(None, kappa, 1)])
-    chunks = list(Imputer(final, spatial, panel, n_samples=3))
+    chunks = list(Imputer(final, spatial, gene_sets, n_samples=3))
     mean = np.concatenate([chunk.mean for chunk in chunks])
-    assert mean.shape == (len(spatial.cells), len(panel.targets))
+    assert mean.shape == (len(spatial.cells), len(gene_sets.targets))
     assert np.isfinite(mean).all()
     np.testing.assert_array_equal((mean > 0).all(1), np.asarray(spatial.X.sum(1)).ravel() > 0)
 
 
 def test_a_dataset_without_counts_on_the_panel():
-    references, spatial, panel = draw()
-    silent = with_noise(references[0], panel.shared, mean=0)
+    references, spatial, gene_sets = draw()
+    silent = with_noise(references[0], gene_sets.shared, mean=0)
     with pytest.raises(InputError, match="reference0: no cell has counts on the 10 panel genes in use"):
-        train(TrainingData([silent], spatial, panel, SMALL), MEMBERS[:1])
+        train(TrainingData([silent], spatial, gene_sets, SMALL), MEMBERS[:1])
 
 
 # ---- models on disk ----
@@ -381,15 +381,15 @@ def test_a_dataset_without_counts_on_the_panel():
 
 @pytest.mark.parametrize("settings", [SMALL, PAPER], ids=["default", "paper"])
 def test_models_are_read_as_they_were_written(settings, tmp_path):
-    references, spatial, panel = draw(n_cells=(90, 70, 60), batches=(2, 2))
-    tissue = TrainingData(references, spatial, panel, replace(settings, max_steps=6))
+    references, spatial, gene_sets = draw(n_cells=(90, 70, 60), batches=(2, 2))
+    tissue = TrainingData(references, spatial, gene_sets, replace(settings, max_steps=6))
     members = [Member(None, 0.0, 0), Member(None, 0.0, 1, 8), Member("1", 3.0, 0)]
     stacks = train(tissue, members)
-    training.save(stacks, tmp_path / "models", panel, settings)
+    training.save(stacks, tmp_path / "models", gene_sets, settings)
     assert sorted(p.name for p in (tmp_path / "models").iterdir()) == [
         "history.tsv", "models.json", "weights.safetensors",
     ]  # fmt: skip
-    loaded = training.load(tmp_path / "models", panel)
+    loaded = training.load(tmp_path / "models", gene_sets)
     assert [stack.members for stack in loaded] == [stack.members for stack in stacks]
     for ours, theirs in zip(stacks, loaded, strict=True):
         assert theirs.arch == ours.arch
@@ -398,16 +398,16 @@ def test_models_are_read_as_they_were_written(settings, tmp_path):
 
 
 def test_models_of_other_genes_or_versions_are_refused(tmp_path):
-    references, spatial, panel = draw()
-    stacks = train(TrainingData(references, spatial, panel, replace(SMALL, max_steps=2)), MEMBERS[2:])
-    training.save(stacks, tmp_path, panel, SMALL)
+    references, spatial, gene_sets = draw()
+    stacks = train(TrainingData(references, spatial, gene_sets, replace(SMALL, max_steps=2)), MEMBERS[2:])
+    training.save(stacks, tmp_path, gene_sets, SMALL)
     with pytest.raises(InputError, match="trained on other genes"):
-        training.load(tmp_path, make_panel(panel.genes[:-1], 15))
+        training.load(tmp_path, make_panel(gene_sets.genes[:-1], 15))
     content = read_json(tmp_path / "models.json")
     assert content["schema_version"] == SCHEMA_VERSION
     write_json(tmp_path / "models.json", content | {"schema_version": "0"})
     with pytest.raises(InputError, match="expected models of schema version 1, found 0"):
-        training.load(tmp_path, panel)
+        training.load(tmp_path, gene_sets)
 
 
 # ---- optimizer ----

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from spatialimpute.baselines.knn import neighbors
 from spatialimpute.errors import InputError
-from spatialimpute.models.gimvi import GimVI
-from spatialimpute.models.minibatch import CsrTensor, gather
-from spatialimpute.settings import PRESETS, as_dict, resolve_settings
+from spatialimpute.methods.gimvi.data import DeviceData, Member, TrainingData
+from spatialimpute.methods.gimvi.minibatch import CsrTensor, gather
+from spatialimpute.methods.gimvi.model import GimVI
+from spatialimpute.methods.gimvi.settings import PRESETS, as_dict, resolve_settings
+from spatialimpute.methods.knn import neighbors
 from spatialimpute.technologies import LIKELIHOOD_BY_TECHNOLOGY
-from spatialimpute.training_data import DeviceData, Member, TrainingData
 from tissue import SMALL, draw, with_noise
 
 MEMBERS = [Member("0", 0.0, 0), Member("1", 0.0, 0), Member(None, 0.0, 1)]
@@ -30,10 +30,10 @@ def log_normalized(counts, genes, depth):
 @pytest.mark.parametrize("reweight", [True, False])
 @pytest.mark.parametrize("fold", ["0", None])
 def test_view_against_loops(tissue, fold, reweight):
-    references, spatial, panel = tissue
-    view = TrainingData(references, spatial, panel, replace(SMALL, reweight=reweight)).view(fold)
-    genes = panel.genes_in_use(fold)
-    assert view.in_use.tolist() == [gene in genes for gene in panel.shared]
+    references, spatial, gene_sets = tissue
+    view = TrainingData(references, spatial, gene_sets, replace(SMALL, reweight=reweight)).view(fold)
+    genes = gene_sets.genes_in_use(fold)
+    assert view.in_use.tolist() == [gene in genes for gene in gene_sets.shared]
     totals = [np.asarray(counts.select(genes).sum(1)).ravel() for counts in (references[0], spatial)]
     assert view.depth == np.median(totals[1][totals[1] > 0])
     for cells, total in zip(view.cells, totals, strict=True):
@@ -46,7 +46,7 @@ def test_view_against_loops(tissue, fold, reweight):
         np.testing.assert_allclose(view.weights[0], weights[0])
     else:
         assert view.weights == [None, None]
-    columns = [panel.shared.index(gene) for gene in genes]
+    columns = [gene_sets.shared.index(gene) for gene in genes]
     row = 0
     for counts, cells, weight in zip((references[0], spatial), view.cells, weights, strict=True):
         logs = log_normalized(counts, genes, view.depth)[cells]
@@ -63,8 +63,8 @@ def test_view_against_loops(tissue, fold, reweight):
 
 
 def test_library_priors_are_each_batchs_moments(tissue):
-    references, spatial, panel = tissue
-    data = TrainingData(references, spatial, panel, replace(SMALL, latent_library=True))
+    references, spatial, gene_sets = tissue
+    data = TrainingData(references, spatial, gene_sets, replace(SMALL, latent_library=True))
     in_use = torch.tensor(np.stack([data.view(member.fold).in_use for member in MEMBERS]))
     model = GimVI(data.architecture(0, False), in_use)
     data.prepare(model, MEMBERS)
@@ -78,8 +78,8 @@ def test_library_priors_are_each_batchs_moments(tissue):
 
 @pytest.mark.parametrize("reweight", [True, False])
 def test_cells_drawn_for_training(tissue, reweight):
-    references, spatial, panel = tissue
-    data = TrainingData(references, spatial, panel, replace(SMALL, reweight=reweight))
+    references, spatial, gene_sets = tissue
+    data = TrainingData(references, spatial, gene_sets, replace(SMALL, reweight=reweight))
     if reweight:  # weights farther apart than this tissue's
         for member in MEMBERS:
             weights = data.view(member.fold).weights
@@ -107,8 +107,8 @@ def test_cells_drawn_for_training(tissue, reweight):
 
 
 def test_minibatch_against_dense(tissue):
-    _, spatial, panel = tissue
-    matrix = spatial.select(panel.shared)
+    _, spatial, gene_sets = tissue
+    matrix = spatial.select(gene_sets.shared)
     dense = torch.tensor(matrix.toarray())
     cells = torch.randint(0, 120, (2, 30), generator=torch.Generator().manual_seed(0))
     in_use = torch.ones(2, 15)
@@ -128,9 +128,9 @@ def test_minibatch_against_dense(tissue):
 
 
 def test_a_fold_without_counts_is_an_error():
-    references, spatial, panel = draw()
-    silent = with_noise(spatial, panel.genes_in_use("2"), mean=0)
-    data = TrainingData(references, silent, panel, SMALL)
+    references, spatial, gene_sets = draw()
+    silent = with_noise(spatial, gene_sets.genes_in_use("2"), mean=0)
+    data = TrainingData(references, silent, gene_sets, SMALL)
     data.view(None)
     with pytest.raises(InputError, match="spatial: no cell has counts on the 10 panel genes in use"):
         data.view("2")

@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from spatialimpute.baselines import METHODS, predict_folds
 from spatialimpute.evaluation.metrics import spearman_partial
+from spatialimpute.files.gene_sets import GeneSets
 from spatialimpute.genes import draw_folds
-from spatialimpute.imputation import Imputer, held_out_predictions
-from spatialimpute.io.panel import Panel
-from spatialimpute.settings import PRESETS
-from spatialimpute.simulate import Tissue
-from spatialimpute.training import ensemble, train
-from spatialimpute.training_data import TrainingData
+from spatialimpute.methods.gimvi.data import TrainingData
+from spatialimpute.methods.gimvi.posterior import Imputer, held_out_predictions
+from spatialimpute.methods.gimvi.settings import PRESETS
+from spatialimpute.methods.gimvi.training import ensemble, train
+from spatialimpute.methods.registry import METHODS, predict_folds
+from spatialimpute.simulation.tissue import Tissue
 from tissue import make_counts
 
 N_CELLS, N_GENES, N_PANEL = 1000, 240, 80
@@ -36,13 +36,13 @@ class World:
         self.reference = make_counts(counts, tissue.genes, "reference", celltype=cells.celltype)
         shared = self.genes[:N_PANEL]
         folds = draw_folds(shared, [self.reference], 5, 0)
-        self.panel = Panel(self.genes, shared, [], self.genes, folds)
+        self.gene_sets = GeneSets(self.genes, shared, [], self.genes, folds)
 
     def data(self):
-        return TrainingData([self.reference], self.spatial, self.panel, SETTINGS)
+        return TrainingData([self.reference], self.spatial, self.gene_sets, SETTINGS)
 
     def total(self, fold=None):
-        return np.asarray(self.spatial.select(self.panel.genes_in_use(fold)).sum(1)).ravel()
+        return np.asarray(self.spatial.select(self.gene_sets.genes_in_use(fold)).sum(1)).ravel()
 
     def score(self, frequencies, genes, total):
         """Partial rank correlation of the truth and a prediction, (genes,)."""
@@ -53,7 +53,7 @@ class World:
         return np.concatenate(
             [
                 self.score(predictions.mean[:, predictions.fold == fold], held_out, self.total(fold))
-                for fold, held_out in self.panel.folds.items()
+                for fold, held_out in self.gene_sets.folds.items()
             ]
         )
 
@@ -67,19 +67,19 @@ def world():
 def imputed(world):
     """The ensemble's mean, lower and upper frequencies, each (N, G)."""
     stacks = train(world.data(), ensemble(SETTINGS, [None], [0.0]))
-    chunks = list(Imputer(stacks, world.spatial, world.panel, n_samples=50, interval=0.9))
+    chunks = list(Imputer(stacks, world.spatial, world.gene_sets, n_samples=50, interval=0.9))
     total = world.total()[:, None]
     assert (total > 0).all()
     return [np.concatenate([getattr(chunk, name) for chunk in chunks]) / total for name in ("mean", "lower", "upper")]
 
 
 def test_held_out_genes_are_found_better_than_by_every_baseline(world):
-    members = ensemble(replace(SETTINGS, seeds=1), list(world.panel.folds), [0.0])
-    (predictions,) = held_out_predictions(train(world.data(), members), world.spatial, world.panel, "s", 20, 0)
+    members = ensemble(replace(SETTINGS, seeds=1), list(world.gene_sets.folds), [0.0])
+    (predictions,) = held_out_predictions(train(world.data(), members), world.spatial, world.gene_sets, "s", 20, 0)
     ours = world.held_out_scores(predictions)
     assert ours.mean() > 0.42
     for name, method in METHODS.items():
-        theirs = world.held_out_scores(predict_folds(method(), [world.reference], world.spatial, world.panel, "s"))
+        theirs = world.held_out_scores(predict_folds(method(), [world.reference], world.spatial, world.gene_sets, "s"))
         assert ours.mean() > theirs.mean() + 0.01, f"{name}: {theirs.mean():.3f}, gimVI {ours.mean():.3f}"
         assert np.median(ours - theirs) > 0, name
 
@@ -88,9 +88,9 @@ def test_genes_never_measured_are_found_better_than_by_every_baseline(world, imp
     genes = world.genes[N_PANEL:]
     ours = world.score(imputed[0][:, N_PANEL:], genes, world.total())
     assert ours.mean() > 0.45
-    in_use = world.spatial.select(world.panel.shared)
+    in_use = world.spatial.select(world.gene_sets.shared)
     for name, method in METHODS.items():
-        prediction = method().fit([world.reference], in_use, world.panel.shared).predict(genes, in_use)
+        prediction = method().fit([world.reference], in_use, world.gene_sets.shared).predict(genes, in_use)
         theirs = world.score(prediction, genes, world.total())
         assert ours.mean() > theirs.mean() + 0.1, f"{name}: {theirs.mean():.3f}, gimVI {ours.mean():.3f}"
         assert np.mean(ours > theirs) > 0.75, name

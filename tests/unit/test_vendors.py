@@ -9,13 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 import vendor_bundles as bundles
 from spatialimpute.errors import InputError
-from spatialimpute.io import memory
-from spatialimpute.io.formats import read_header
-from spatialimpute.io.readers import read_raw
-from spatialimpute.io.vendors import source_files
-from spatialimpute.io.vendors.cells import read_cells
-from spatialimpute.io.vendors.spatialdata import _read_points
-from spatialimpute.qc import clean_counts
+from spatialimpute.qc.clean import clean_counts
+from spatialimpute.sources import memory
+from spatialimpute.sources.cell_table import read_cells
+from spatialimpute.sources.folders import source_files
+from spatialimpute.sources.formats import read_header
+from spatialimpute.sources.readers import read_raw
+from spatialimpute.sources.spatialdata import _read_points
 from spatialimpute.technologies import other_instrument
 from vendor_bundles import COUNTS, GENES, XY
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from spatialimpute.io.counts import Counts
-from spatialimpute.io.panel import Panel
-from spatialimpute.settings import PRESETS
+from spatialimpute.files.counts import Counts
+from spatialimpute.files.gene_sets import GeneSets
+from spatialimpute.methods.gimvi.settings import PRESETS
 
 #: The default preset, small: every mechanism of it is on.
 SMALL = replace(
@@ -57,10 +57,10 @@ def draw(n_cells: tuple[int, ...] = (150, 120), n_panel=15, n_genes=24, seed=0, 
     return datasets[:-1], datasets[-1], make_panel(list(genes), n_panel)
 
 
-def make_panel(genes: list[str], n_panel: int, n_folds: int = 3) -> Panel:
+def make_panel(genes: list[str], n_panel: int, n_folds: int = 3) -> GeneSets:
     shared = genes[:n_panel]
     folds = {str(f): shared[f::n_folds] for f in range(n_folds)}
-    return Panel(list(genes), shared, [], list(genes), folds)
+    return GeneSets(list(genes), shared, [], list(genes), folds)
 
 
 def with_noise(spatial: Counts, genes: list[str], seed: int = 1, mean: float = 40.0) -> Counts:

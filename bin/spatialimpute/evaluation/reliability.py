@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from spatialimpute.evaluation.metrics import moran_i
-from spatialimpute.io.counts import Counts
-from spatialimpute.io.panel import Panel
+from spatialimpute.files.counts import Counts
+from spatialimpute.files.gene_sets import GeneSets
 
 #: A sample's mean partial score has to lie above this, with its interval.
 CLEAR_OF_ZERO = 0.05
@@ -95,7 +95,7 @@ GENE_COLUMNS = [
 def gene_table(
     spatial: Counts,
     references: list[Counts],
-    panel: Panel,
+    gene_sets: GeneSets,
     scores: pd.DataFrame | None,
     passes: float,
     warns: float,
@@ -106,7 +106,7 @@ def gene_table(
     ----------
     scores : scores of the chosen prediction, one row per held-out gene; None without cross-validation
     """
-    table = pd.DataFrame(index=pd.Index(panel.targets, name="gene"), columns=GENE_COLUMNS[1:], dtype=object)
+    table = pd.DataFrame(index=pd.Index(gene_sets.targets, name="gene"), columns=GENE_COLUMNS[1:], dtype=object)
     table["measured"] = table.index.isin(spatial.genes)
     table["verdict"] = "not assessed"
     table["reason"] = np.where(

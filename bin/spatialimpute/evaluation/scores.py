@@ -5,10 +5,10 @@ import pandas as pd
 
 from spatialimpute.evaluation.metrics import score_genes
 from spatialimpute.evaluation.selection import Truth
-from spatialimpute.io.predictions import Predictions
+from spatialimpute.files.predictions import Predictions
 
 COLUMNS = [
-    "sample", "method", "kappa", "seed", "fold", "gene", "n_cells", "detected", "spearman", "spearman_fraction",
+    "sample", "method", "kappa", "place", "fold", "gene", "n_cells", "detected", "spearman", "spearman_fraction",
     "spearman_partial", "pearson", "rmse_z", "ssim", "jsd",
 ]  # fmt: skip
 
@@ -29,9 +29,9 @@ def score_table(predictions: list[Predictions], truth: Truth) -> pd.DataFrame:
             order = pd.Index(prediction.genes).get_indexer(truth.genes[columns])
             scored = score_genes(truth.counts[where], prediction.mean[np.ix_(cells, order)], total[cells])
             about = {"sample": prediction.sample, "method": prediction.method}
-            about |= {"kappa": prediction.kappa, "seed": prediction.seed, "fold": fold}
+            about |= {"kappa": prediction.kappa, "place": prediction.place, "fold": fold}
             tables.append(scored.assign(**about, gene=truth.genes[columns]))
-    table = pd.concat([part.astype({"kappa": float, "seed": "Int64"}) for part in tables], ignore_index=True)
+    table = pd.concat([part.astype({"kappa": float, "place": "Int64"}) for part in tables], ignore_index=True)
     return table[COLUMNS]
 
 

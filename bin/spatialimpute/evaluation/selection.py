@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from spatialimpute.evaluation.metrics import spearman_partial
-from spatialimpute.io.counts import Counts
-from spatialimpute.io.panel import Panel
-from spatialimpute.io.predictions import Predictions
+from spatialimpute.files.counts import Counts
+from spatialimpute.files.gene_sets import GeneSets
+from spatialimpute.files.predictions import Predictions
 
 KNN_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 
@@ -29,13 +29,13 @@ class Truth:
     n_detected: dict[str, np.ndarray]
 
     @classmethod
-    def of(cls, spatial: Counts, panel: Panel) -> "Truth":
+    def of(cls, spatial: Counts, gene_sets: GeneSets) -> "Truth":
         """The truth of every held-out gene of a panel."""
-        genes = [gene for held_out in panel.folds.values() for gene in held_out]
-        fold = np.array([name for name, held_out in panel.folds.items() for _ in held_out])
+        genes = [gene for held_out in gene_sets.folds.values() for gene in held_out]
+        fold = np.array([name for name, held_out in gene_sets.folds.items() for _ in held_out])
         total, n_detected = {}, {}
-        for name in panel.folds:
-            in_use = spatial.select(panel.genes_in_use(name))
+        for name in gene_sets.folds:
+            in_use = spatial.select(gene_sets.genes_in_use(name))
             total[name] = np.asarray(in_use.sum(1), dtype=np.float64).ravel()
             n_detected[name] = np.asarray((in_use > 0).sum(1)).ravel()
         counts = spatial.select(genes).toarray().astype(np.float64)
@@ -103,13 +103,13 @@ def choose(members: list[Predictions], knn: Predictions | None, truth: Truth) ->
 
     Parameters
     ----------
-    members : gimVI's cross-validated predictions, one per (kappa, seed)
+    members : gimVI's cross-validated predictions, one per (kappa, place)
     knn : the kNN baseline's, or None where it was not run; the weight is then 0
     """
     by_kappa: dict[float, list[Predictions]] = {}
-    for member in sorted(members, key=lambda member: (member.kappa, member.seed)):
+    for member in sorted(members, key=lambda member: (member.kappa, member.place)):
         by_kappa.setdefault(member.kappa, []).append(member)
-    # Compared on the first seed, which every kappa has.
+    # Compared on the first place, which every kappa has.
     kappa_scores = {kappa: truth.partial(group[0].mean) for kappa, group in by_kappa.items()}
     averages = {kappa: average(group) for kappa, group in by_kappa.items()}
     mixes = {

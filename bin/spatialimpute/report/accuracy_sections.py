@@ -70,7 +70,7 @@ def write_general_statistics(writer: SectionWriter, sample: Sample, supported: f
     row = {
         "headline": escape(headline(sample)[0]),
         "cells": len(sample.spatial.cells),
-        "shared": len(sample.panel.shared),
+        "shared": len(sample.gene_sets.shared),
         "kappa": number((sample.evaluation or {}).get("kappa")),
         "partial": number(own.get("spearman_partial_median")),
         "raw": number(own.get("spearman_median")),

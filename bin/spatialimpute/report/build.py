@@ -54,7 +54,7 @@ def write_maps(writer: SectionWriter, sample: Sample, figures: Path) -> None:
     """Maps of the held-out genes with the highest partial score."""
     from spatialimpute.report.maps import draw_maps
 
-    held_out = {gene for members in sample.panel.folds.values() for gene in members}
+    held_out = {gene for members in sample.gene_sets.folds.values() for gene in members}
     top = gene_sections.scored_genes(sample)
     top = top[top["gene"].isin(held_out)].head(MAX_MAPS)
     if top.empty:

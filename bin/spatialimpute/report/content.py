@@ -17,7 +17,7 @@ from zlib import crc32
 import numpy as np
 from PIL import Image
 
-from spatialimpute.io.tsv import harmless
+from spatialimpute.files.tsv import harmless
 
 #: Okabe & Ito's palette, which readers with any color vision can tell apart.
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, GRAY = (

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from spatialimpute.errors import InputError
-from spatialimpute.io.counts import Counts, read_counts
-from spatialimpute.io.digests import check_digest, check_seal, read_json
-from spatialimpute.io.panel import Panel, read_panel
-from spatialimpute.io.tsv import read_tsv
+from spatialimpute.files.counts import Counts, read_counts
+from spatialimpute.files.gene_sets import GeneSets, read_gene_sets
+from spatialimpute.files.sealed import check_digest, check_seal, read_json
+from spatialimpute.files.tsv import read_tsv
 
 #: Rows of a prediction file in memory at a time.
 CHUNK = 65_536
@@ -38,7 +38,7 @@ class Sample:
     name: str
     spatial: Counts
     references: list[Counts]
-    panel: Panel
+    gene_sets: GeneSets
     qc: list[dict] = field(default_factory=list)
     history: pd.DataFrame | None = None
     scores: pd.DataFrame | None = None
@@ -122,7 +122,7 @@ def read_sample(
     *,
     spatial: Path,
     references: list[Path],
-    panel: Path,
+    gene_sets: Path,
     qc: list[Path] = (),
     models: list[Path] = (),
     scores: Path | None = None,
@@ -137,7 +137,7 @@ def read_sample(
     score_columns = {
         "method",
         "kappa",
-        "seed",
+        "place",
         "fold",
         "gene",
         "spearman",
@@ -157,7 +157,7 @@ def read_sample(
         name=name,
         spatial=read_counts(spatial),
         references=[read_counts(path) for path in references],
-        panel=read_panel(panel),
+        gene_sets=read_gene_sets(gene_sets),
         qc=sorted(qc_found, key=lambda found: found["role"] != "spatial"),
         history=read_history(list(models)),
         scores=None if scores is None else read_table(scores, score_columns),

@@ -115,9 +115,9 @@ def expected_counts(sample: Sample, genes: list[str]) -> tuple[np.ndarray, np.nd
     """
     mean, sd = read_columns(sample.predictions, genes)
     measured = sample.spatial.select(genes).toarray()
-    fold_of = {gene: fold for fold, members in sample.panel.folds.items() for gene in members}
+    fold_of = {gene: fold for fold, members in sample.gene_sets.folds.items() for gene in members}
     totals = {
-        fold: np.asarray(sample.spatial.select(sample.panel.genes_in_use(fold)).sum(axis=1)).ravel()
+        fold: np.asarray(sample.spatial.select(sample.gene_sets.genes_in_use(fold)).sum(axis=1)).ravel()
         for fold in {fold_of[gene] for gene in genes}
     }
     total = np.column_stack([totals[fold_of[gene]] for gene in genes])

@@ -107,10 +107,10 @@ def write_distributions(writer: SectionWriter, sample: Sample) -> None:
 
 def write_overlap(writer: SectionWriter, sample: Sample) -> None:
     """How many genes the two sides share, and how many are imputed beyond the panel."""
-    panel = sample.panel
-    new = len(set(panel.targets) - set(panel.shared) - set(panel.measured_only))
-    unused = len(set(sample.spatial.genes) - set(panel.shared) - set(panel.measured_only))
-    bars = {"shared": len(panel.shared), "measured_only": len(panel.measured_only), "unused": unused}
+    gene_sets = sample.gene_sets
+    new = len(set(gene_sets.targets) - set(gene_sets.shared) - set(gene_sets.measured_only))
+    unused = len(set(sample.spatial.genes) - set(gene_sets.shared) - set(gene_sets.measured_only))
+    bars = {"shared": len(gene_sets.shared), "measured_only": len(gene_sets.measured_only), "unused": unused}
     writer.write(
         "overlap", "bargraph", {escape(sample.name): bars}, parent="overlap", name="Panel genes",
         description="Genes of the spatial panel: only those that every reference has can guide the imputation.",
@@ -123,11 +123,11 @@ def write_overlap(writer: SectionWriter, sample: Sample) -> None:
     )  # fmt: skip
     row = {
         "panel": len(sample.spatial.genes),
-        "shared": len(panel.shared),
-        "targets": len(panel.targets),
+        "shared": len(gene_sets.shared),
+        "targets": len(gene_sets.targets),
         "new": new,
-        "folds": len(panel.folds),
-        "how": "<br>".join(escape(f"{key.replace('_', ' ')}: {text}") for key, text in panel.how.items()),
+        "folds": len(gene_sets.folds),
+        "how": "<br>".join(escape(f"{key.replace('_', ' ')}: {text}") for key, text in gene_sets.how.items()),
     }
     writer.write(
         "overlap_table", "table", {escape(sample.name): row}, parent="overlap", name="Genes in numbers",

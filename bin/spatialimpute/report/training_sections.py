@@ -32,13 +32,13 @@ def write_training_curves(writer: SectionWriter, sample: Sample) -> None:
     kappas = sorted(sample.history.loc[crossvalidated, "kappa"].unique())
     palette = dict(zip(kappas, [SKY, BLUE, PURPLE, GREEN, ORANGE, GRAY] * len(kappas), strict=False))
     elbo, accuracy, colors = {}, {}, {}
-    members = sample.history.groupby(["stage", "fold", "kappa", "seed", "member"], dropna=False, sort=True)
-    for (stage, fold, kappa, seed, _), rows in members:
+    members = sample.history.groupby(["stage", "fold", "kappa", "place", "member"], dropna=False, sort=True)
+    for (stage, fold, kappa, place, _), rows in members:
         if stage == "final":
-            name, color = f"final model, κ = {kappa:g}, seed {seed:g}", VERMILLION
+            name, color = f"final model, κ = {kappa:g}, place {place:g}", VERMILLION
         else:
             fold = f"{fold:g}" if isinstance(fold, float) else escape(fold)
-            name, color = f"fold {fold}, κ = {kappa:g}, seed {seed:g}", palette[kappa]
+            name, color = f"fold {fold}, κ = {kappa:g}, place {place:g}", palette[kappa]
         colors[name] = color
         elbo[name] = points(rows["epoch"], -rows["held_out_loss"])
         if kappa > 0:

@@ -10,7 +10,7 @@ process BASELINE {
     tuple val(sample),
         path(spatial, stageAs: 'spatial.h5ad'),
         path(references, stageAs: 'reference?.h5ad', arity: '1..*'),
-        path(panel),
+        path(gene_sets),
         val(method)
     val package_digest
 
@@ -19,7 +19,7 @@ process BASELINE {
     tuple val(task.process), val('scikit-learn'), eval('python3 -c "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))" scikit-learn'), topic: versions
 
     script:
-    def inputs = flags([sample: sample, spatial: spatial, reference: references, panel: panel, method: method])
+    def inputs = flags([sample: sample, spatial: spatial, reference: references, gene_sets: gene_sets, method: method])
     """
     baseline.py ${inputs} --threads ${task.cpus}
     mv predictions/${method}.h5ad .

@@ -10,7 +10,7 @@ process EVALUATE {
     tuple val(sample),
         path(spatial, stageAs: 'spatial.h5ad'),
         path(references, stageAs: 'reference?.h5ad', arity: '1..*'),
-        path(panel),
+        path(gene_sets),
         path(heldout, stageAs: 'heldout/*', arity: '1..*')
     val options
     val package_digest
@@ -27,7 +27,7 @@ process EVALUATE {
         sample: sample,
         spatial: spatial,
         reference: references,
-        panel: panel,
+        gene_sets: gene_sets,
         predictions: 'heldout',
     ])
     """

@@ -11,7 +11,7 @@ process IMPUTE {
     tuple val(sample),
         path(spatial, stageAs: 'spatial.h5ad'),
         path(references, stageAs: 'reference?.h5ad', arity: '1..*'),
-        path(panel),
+        path(gene_sets),
         path(models),
         path(evaluation, arity: '0..*'),
         path(genes, stageAs: 'judged/*', arity: '0..*')
@@ -28,7 +28,7 @@ process IMPUTE {
         sample: sample,
         spatial: spatial,
         reference: references,
-        panel: panel,
+        gene_sets: gene_sets,
         models: models,
         evaluation: evaluation,
         genes: genes,

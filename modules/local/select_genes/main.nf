@@ -14,7 +14,7 @@ process SELECT_GENES {
     val package_digest
 
     output:
-    tuple val(sample), path("${sample}/counts/panel.json"), path('spatial.h5ad', arity: '0..*'), emit: panel
+    tuple val(sample), path("${sample}/counts/gene_sets.json"), path('spatial.h5ad', arity: '0..*'), emit: gene_sets
     tuple val(task.process), val('scanpy'), eval('python3 -c "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))" scanpy'), topic: versions
 
     script:
@@ -28,12 +28,12 @@ process SELECT_GENES {
     """
     select_genes.py ${inputs} ${options}
     mkdir -p ${sample}/counts
-    mv panel.json ${sample}/counts
+    mv gene_sets.json ${sample}/counts
     """
 
     stub:
     """
     mkdir -p ${sample}/counts
-    touch ${sample}/counts/panel.json
+    touch ${sample}/counts/gene_sets.json
     """
 }

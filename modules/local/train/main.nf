@@ -9,7 +9,7 @@ process TRAIN {
     tuple val(sample),
         path(spatial, stageAs: 'spatial.h5ad'),
         path(references, stageAs: 'reference?.h5ad', arity: '1..*'),
-        path(panel),
+        path(gene_sets),
         path(evaluation, arity: '0..*')
     val stage
     val options
@@ -26,7 +26,7 @@ process TRAIN {
     // Not by flags() of functions.nf: a module included twice cannot include a function.
     def given = references.collect { path -> "--reference ${path}" } + evaluation.collect { path -> "--evaluation ${path}" }
     """
-    train.py --stage ${stage} --sample ${sample} --spatial ${spatial} --panel ${panel} ${given.join(' ')} \\
+    train.py --stage ${stage} --sample ${sample} --spatial ${spatial} --gene-sets ${gene_sets} ${given.join(' ')} \\
         ${options} --threads ${task.cpus}
     mkdir -p ${folder}
     mv models ${folder}
@@ -40,6 +40,6 @@ process TRAIN {
     mkdir -p ${folder}/models
     touch ${folder}/models/weights.safetensors ${folder}/models/models.json ${folder}/models/history.tsv
     ln -s ${folder}/models models
-    ${stage == 'final' ? '' : 'touch gimvi.kappa0.seed0.h5ad'}
+    ${stage == 'final' ? '' : 'touch gimvi.kappa0.place0.h5ad'}
     """
 }

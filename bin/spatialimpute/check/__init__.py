@@ -1,0 +1,1 @@
+"""What CHECK_INPUTS looks at: the sheet, the parameters, and the files that they name."""

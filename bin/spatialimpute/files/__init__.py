@@ -1,0 +1,1 @@
+"""The files that pass between steps, and that users open: who writes and who reads them."""

@@ -1,0 +1,1 @@
+"""Methods that predict genes in spatial cells, behind one interface."""

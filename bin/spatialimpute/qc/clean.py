@@ -1,0 +1,302 @@
+"""Quality control: one raw file in, canonical counts and an account of everything dropped or changed out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from spatialimpute.errors import InputError
+from spatialimpute.files.counts import SCHEMA_VERSION, Counts
+from spatialimpute.qc import gene_names
+from spatialimpute.qc.cells import find_duplicates, find_outliers
+from spatialimpute.qc.raw_counts import find_raw_counts
+from spatialimpute.sources.formats import match_names
+from spatialimpute.technologies import other_instrument
+
+CELLTYPE_COLUMNS = (
+    "cell_type", "celltype", "cell_types", "celltypes", "cell_type_name", "cell_label", "cell_class",
+    "subclass", "str_labels", "annotation", "clustername", "cluster_name", "clusters",
+)  # fmt: skip
+MISSING_LABELS = frozenset(("", "na", "n/a", "nan", "none", "null", "<na>", "unassigned", "unlabeled", "unlabelled"))
+
+N_EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """Cells below `min_counts` counts or `min_genes` detected genes are dropped; cells further than `max_mad`
+    median absolute deviations from the median are outliers (0: none), dropped only if `drop_outliers`."""
+
+    min_counts: int = 1
+    min_genes: int = 1
+    max_mad: float = 5.0
+    drop_outliers: bool = False
+
+
+class _Account:
+    """What was dropped or changed, in order."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict] = []
+        self.warnings: list[str] = []
+
+    def add(self, step: str, axis: str, reason: str, examples) -> None:
+        examples = [str(example) for example in examples]
+        if examples:
+            self.steps.append(
+                {
+                    "step": step,
+                    "axis": axis,
+                    "n": len(examples),
+                    "reason": reason,
+                    "examples": examples[:N_EXAMPLES],
+                }
+            )
+
+
+def clean_counts(
+    raw: ad.AnnData,
+    *,
+    id: str,
+    role: str,
+    technology: str,
+    source: str,
+    source_digest: str = "",
+    batch_key: str | None = None,
+    celltype_key: str | None = None,
+    aliases: dict[str, str] | None = None,
+    thresholds: Thresholds = Thresholds(),
+) -> tuple[Counts, dict]:
+    """Turn a file as read into canonical counts.
+
+    Genes: raw counts are found; control probes and features that are no genes go; names become symbols,
+    aliases are replaced, genes of the same name are summed. Cells: exact duplicates, empty cells and cells
+    below the thresholds go; outliers are flagged in `obs['outlier']`.
+
+    Parameters
+    ----------
+    raw : from :func:`spatialimpute.sources.readers.read_raw`; `obsm['spatial']` is needed when role is "spatial"
+    id, role, technology, source, source_digest : kept in `info`; role is "spatial" or "reference"
+    batch_key, celltype_key : columns of `obs`; without a cell type key, a column of a usual name is taken
+    aliases : alias -> symbol
+
+    Returns
+    -------
+    counts : Counts; summary : dict, the content of `qc.json`
+
+    Raises
+    ------
+    InputError
+        No raw counts, no genes or cells left, coordinates missing or not finite, or no such batch column.
+    """
+    account = _Account()
+    x, var, where = find_raw_counts(raw, source)
+    n_cells_in, n_genes_in = x.shape
+    for step in raw.uns.get("read_steps", ()):
+        account.add(**step)
+        n_cells_in += len(step["examples"]) if step["axis"] == "cells" else 0
+    account.warnings += raw.uns.get("read_warnings", ())
+    if role == "spatial" and (warning := other_instrument(technology, raw.uns.get("technologies", ()))):
+        account.warnings.append(warning)
+    _refuse_transposed(raw.obs_names, var.index, source)
+    x, genes, gene_ids, control_rate = _clean_genes(x, var, aliases or {}, account, source)
+    if not x.nnz:
+        raise InputError(f"{source}: every count belongs to a control probe, the genes are all zero; check the export")
+    coords = _coordinates(raw, source) if role == "spatial" else None
+    obs = pd.DataFrame(index=pd.RangeIndex(x.shape[0]))
+    obs["dataset"] = pd.Categorical([id] * x.shape[0])
+    if batch_key:
+        obs["batch"] = _batch(raw.obs, batch_key, source)
+    labels = _cell_types(raw.obs, celltype_key, account)
+    if labels is not None:
+        obs["celltype"] = labels
+    counts = Counts(x, genes, _unique_cells(raw.obs_names, account), obs, coords, {}, gene_ids)
+    counts = _clean_cells(counts, thresholds, account, source)
+    n_without = int((np.asarray(counts.X.sum(axis=0)).ravel() == 0).sum())
+    if n_without:
+        account.warnings.append(f"{n_without} of {len(counts.genes)} genes have no counts in the cells kept")
+    counts.info = {
+        "schema_version": SCHEMA_VERSION,
+        "role": role,
+        "technology": technology,
+        "id": id,
+        "source": source,
+        "source_digest": source_digest,
+        "counts_from": where,
+        "coordinate_unit": raw.uns.get("coordinate_unit", "unknown") if coords is not None else "none",
+        "dropped": {step["step"]: step["n"] for step in account.steps},
+    }
+    summary = {key: value for key, value in counts.info.items() if key != "dropped"} | {
+        "n_cells_in": n_cells_in,
+        "n_cells": len(counts.cells),
+        "n_genes_in": n_genes_in,
+        "n_genes": len(counts.genes),
+        "control_probe_rate": control_rate,
+        "n_outliers": int(counts.obs["outlier"].sum()),
+        "steps": account.steps,
+        "warnings": account.warnings,
+    }
+    return counts, summary
+
+
+def steps_table(summary: dict) -> pd.DataFrame:
+    """The account as the table `qc.tsv`: id, role, step, axis, n, reason, examples."""
+    columns = ["id", "role", "step", "axis", "n", "reason", "examples"]
+    rows = [
+        {"id": summary["id"], "role": summary["role"], **step, "examples": ", ".join(step["examples"])}
+        for step in summary["steps"]
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+# --------------------------------------------------------------------------------------------- genes
+
+
+def _clean_genes(x, var, aliases, account, source):
+    names, ids = gene_names.canonical_names(var)
+    types = var["feature_types"].astype(str).to_numpy() if "feature_types" in var else None
+    controls = gene_names.control_probes(names, types)
+    account.add("control probes", "genes", "control probes, blank codes and spike-ins are no genes", names[controls])
+    total = float(x.sum(dtype=np.float64))
+    rate = float(x[:, controls].sum(dtype=np.float64)) / total if controls.any() else None
+    other = np.zeros(len(names), bool)
+    if types is not None and (types == "Gene Expression").any():
+        other = (types != "Gene Expression") & ~controls
+        account.add("other features", "genes", "features of another type than Gene Expression", names[other])
+    nameless = (names == "") & ~controls & ~other
+    account.add("genes without a name", "genes", "no name to match", np.flatnonzero(nameless) + 1)
+    keep = ~(controls | other | nameless)
+    if not keep.any():
+        raise InputError(f"{source}: no gene is left of {len(names)} features; the file seems to hold controls only")
+    if not keep.all():
+        x, names, ids = x[:, keep], names[keep], None if ids is None else ids[keep]
+    renamed = np.array([aliases.get(name, name) for name in names], dtype=str)
+    account.add(
+        "gene aliases",
+        "genes",
+        "renamed by the table of gene aliases",
+        [f"{old} -> {new}" for old, new in zip(names, renamed, strict=True) if old != new],
+    )
+    repeated = pd.Index(renamed).duplicated()
+    account.add("duplicate genes", "genes", "counts of genes of the same name were summed", renamed[repeated])
+    x, first = gene_names.sum_duplicates(x, renamed)
+    return x, renamed[first], None if ids is None else ids[first], rate
+
+
+def _refuse_transposed(cells: pd.Index, genes: pd.Index, source: str) -> None:
+    barcode = r"^[ACGT]{10,}(-\d+)?$"
+    if pd.Series(genes.astype(str)[:200]).str.match(barcode).mean() > 0.8:
+        raise InputError(
+            f"{source}: the columns are named like cells ({genes[0]!r}) and the rows are named {cells[0]!r}; "
+            "expected cells in rows and genes in columns: transpose the matrix"
+        )
+
+
+# --------------------------------------------------------------------------------------------- cells
+
+
+def _coordinates(raw: ad.AnnData, source: str) -> np.ndarray:
+    if "spatial" not in raw.obsm:
+        raise InputError(
+            f"{source}: no coordinates found (columns: {_list(raw.obs.columns)}); give them "
+            f"in obsm['spatial'], in columns x and y, or in a second file {Path(source).stem}.coords.csv"
+        )
+    coords = np.asarray(raw.obsm["spatial"], dtype=np.float64)
+    bad = ~np.isfinite(coords).all(axis=1)
+    if bad.any():
+        cell = int(np.flatnonzero(bad)[0])
+        raise InputError(
+            f"{source}: cell {str(raw.obs_names[cell])!r} has coordinates {coords[cell].tolist()} "
+            f"({int(bad.sum())} cells in all); expected finite numbers: place these cells or remove them"
+        )
+    if len(coords) > 1 and (coords == coords[0]).all():
+        raise InputError(f"{source}: all cells are at {coords[0].tolist()}; expected the place of each cell")
+    return coords
+
+
+def _list(names) -> str:
+    return ", ".join(map(str, names)) or "none"
+
+
+def _unique_cells(names: pd.Index, account: _Account) -> np.ndarray:
+    repeated = names.duplicated()
+    account.add("cell names", "cells", "repeated cell names got a suffix", names[repeated])
+    return ad.utils.make_index_unique(names).to_numpy(str) if repeated.any() else names.to_numpy(str)
+
+
+def _batch(obs: pd.DataFrame, key: str, source: str) -> pd.Categorical:
+    if key not in obs:
+        raise InputError(f"{source}: no column {key!r} for the batch; columns are {', '.join(map(str, obs.columns))}")
+    if obs[key].isna().any():
+        cell = obs.index[obs[key].isna()][0]
+        raise InputError(f"{source}: cell {str(cell)!r} has no {key!r}; give every cell its batch")
+    return pd.Categorical(_as_labels(obs[key]))
+
+
+def _as_labels(values: pd.Series) -> np.ndarray:
+    """Text labels; whole numbers stored as floats (1.0) lose their point."""
+    if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
+        values = values.astype("Int64")
+    return values.astype(str).to_numpy(str)
+
+
+def _cell_types(obs: pd.DataFrame, key: str | None, account: _Account) -> pd.Categorical | None:
+    if key and key not in obs:
+        account.warnings.append(f"no column {key!r} for the cell types; a column of a usual name is taken if there is")
+        key = None
+    key = key or match_names(obs.columns, CELLTYPE_COLUMNS)
+    if key is None:
+        return None
+    labels = pd.Series(_as_labels(obs[key])).str.strip()
+    labels = labels.mask(labels.str.casefold().isin(MISSING_LABELS))
+    if labels.isna().all():
+        account.warnings.append(f"column {key!r} holds no cell type; cells count as unlabeled")
+        return None
+    if labels.isna().any():
+        account.warnings.append(f"{int(labels.isna().sum())} cells have no cell type in column {key!r}")
+    return pd.Categorical(labels)
+
+
+def _clean_cells(counts: Counts, thresholds: Thresholds, account: _Account, source: str) -> Counts:
+    # Empty cells first: they are all alike, but none is a copy of another.
+    empty = np.diff(counts.X.indptr) == 0
+    account.add("empty cells", "cells", "no count in any gene", counts.cells[empty])
+    counts = counts.take(np.flatnonzero(~empty))
+
+    duplicate, elsewhere = find_duplicates(counts.X, counts.coords, counts.obs.get("batch"))
+    reason = "counts of all genes and coordinates repeat an earlier cell's"
+    if counts.coords is None:
+        reason = "counts of all genes repeat an earlier cell's"
+    account.add("duplicate cells", "cells", reason, counts.cells[duplicate])
+    if elsewhere.any():
+        account.warnings.append(
+            f"{int(elsewhere.sum())} cells have the counts of another cell at another place (first: "
+            f"{counts.cells[elsewhere][0]}); kept: they may be one cell segmented twice"
+        )
+    counts = counts.take(np.flatnonzero(~duplicate))
+
+    counts.obs = counts.obs.reset_index(drop=True)
+    counts.obs.insert(0, "n_counts", np.asarray(counts.X.sum(axis=1, dtype=np.float64)).ravel().astype(np.int64))
+    counts.obs.insert(1, "n_genes", np.diff(counts.X.indptr).astype(np.int32))
+    few = (counts.obs["n_counts"] < thresholds.min_counts).to_numpy()
+    account.add("few counts", "cells", f"fewer than {thresholds.min_counts} counts", counts.cells[few])
+    sparse = (counts.obs["n_genes"] < thresholds.min_genes).to_numpy() & ~few
+    account.add("few genes", "cells", f"fewer than {thresholds.min_genes} genes detected", counts.cells[sparse])
+    counts = counts.take(np.flatnonzero(~(few | sparse)))
+    if len(counts.cells) < 2 or len(counts.genes) < 2:
+        raise InputError(
+            f"{source}: {len(counts.cells)} cells and {len(counts.genes)} genes are left after quality "
+            "control; expected at least 2 of each: check the file or lower min_counts and min_genes"
+        )
+    outlier = find_outliers(counts.obs, thresholds.max_mad)
+    counts.obs = counts.obs.assign(outlier=outlier)
+    if thresholds.drop_outliers:
+        reason = f"counts or genes further than {thresholds.max_mad:g} MADs from the median"
+        account.add("outliers", "cells", reason, counts.cells[outlier])
+        counts = counts.take(np.flatnonzero(~outlier))
+    counts.obs = counts.obs.reset_index(drop=True)
+    for column in counts.obs.select_dtypes("category"):
+        counts.obs[column] = counts.obs[column].cat.remove_unused_categories()
+    return counts

@@ -1,0 +1,1 @@
+"""Files of strangers: vendors, laboratories, repositories."""

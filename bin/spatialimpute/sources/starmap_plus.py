@@ -1,0 +1,63 @@
+"""STARmap PLUS as published: `*raw_expression_pd.csv[.gz]` with genes in rows and `*spatial.csv[.gz]`.
+
+The layout is the Single Cell Portal's (its table of cells has a second header line of types), as of
+https://zenodo.org/records/8327576. Coordinates are the registered ones, whose unit the files do not say.
+"""
+
+from pathlib import Path
+
+from spatialimpute.sources.folder import Bundle, column_names
+from spatialimpute.sources.formats import Header
+
+CENTERS = ("X", "Y")
+BLOCK_VALUES = 8 << 20
+
+
+class StarmapPlus(Bundle):
+    """Cells are named in the matrix's header and in the column NAME of the table."""
+
+    kind = "STARmap PLUS folder"
+    technologies = ("STARmap",)
+    signs = ("*raw_expression_pd.csv*",)
+
+    def files(self) -> list[Path]:
+        matrix = self._find("*raw_expression_pd.csv", "*raw_expression_pd.csv.gz")
+        return [matrix, self._find("*spatial.csv", "*spatial.csv.gz")]
+
+    def header(self) -> Header:
+        matrix, cells = self.files()
+        self._check_columns(matrix, ())
+        return Header(self.kind, self._check_columns(cells, ("NAME", *CENTERS)), True)
+
+    def _read(self):
+        from spatialimpute.sources.cell_table import join, place, read_cells, to_numbers
+
+        matrix, path = self.files()
+        columns = column_names(path)
+        cells = read_cells(path, ids=("NAME",)).set_index("NAME")
+        n_types = int(cells.index[0] == "TYPE")
+        cells = cells.iloc[n_types:].copy()
+        axes = tuple(name for name in (*CENTERS, "Z") if name in columns)
+        to_numbers(path, cells, axes, first_row=2 + n_types)
+        data = join(_read_genes_in_rows(matrix), matrix, cells, path)
+        return place(data, axes, "unknown", self.technologies)
+
+
+def _read_genes_in_rows(path: Path):
+    import anndata as ad
+    import pandas as pd
+    import scipy.sparse as sp
+
+    from spatialimpute.sources.formats import table_header
+    from spatialimpute.sources.text import SAFE_NUMBERS, open_text
+
+    cells = table_header(path)[1:]
+    rows = max(1, BLOCK_VALUES // max(1, len(cells)))
+    blocks, genes = [], []
+    options = {"index_col": 0, "chunksize": rows, "dtype": {0: str}, **SAFE_NUMBERS}
+    with open_text(path) as text, pd.read_csv(text, **options) as reader:
+        for block in reader:
+            blocks.append(sp.csr_matrix(block.to_numpy(dtype="float64")))
+            genes += block.index.astype(str).tolist()
+    x = sp.vstack(blocks, format="csr").T.tocsr()
+    return ad.AnnData(X=x, obs=pd.DataFrame(index=pd.Index(cells)), var=pd.DataFrame(index=pd.Index(genes)))
