@@ -30,7 +30,7 @@ def test_files_and_columns(evaluated):
     assert len(scores) == 24 * (4 + 4)  # four gimVI members, three baselines, the chosen prediction
     assert (scores["sample"] == "s1").all()
     assert scores["kappa"].notna().equals(scores["method"] == "gimvi")
-    assert scores["seed"].notna().equals(scores["method"] == "gimvi")
+    assert scores["place"].notna().equals(scores["method"] == "gimvi")
     assert not scores.duplicated(["method", "kappa", "place", "gene"]).any()
     # The total alone adds nothing to the total, and all methods are scored on the same cells.
     assert (scores.loc[scores["method"] == "total", "spearman_partial"] == 0).all()
@@ -49,7 +49,7 @@ def test_files_and_columns(evaluated):
 
     prediction = read_predictions(evaluated / "predictions" / "spatialimpute.h5ad")
     assert (prediction.method, prediction.sample) == ("spatialimpute", "s1")
-    assert prediction.kappa is None and prediction.seed is None
+    assert prediction.kappa is None and prediction.place is None
     assert prediction.mean.shape == prediction.sd.shape == (140, 24)
 
 
@@ -69,7 +69,7 @@ def test_evaluation_json(evaluated):
     curve = pd.DataFrame(evaluation["kappa_curve"])
     assert list(curve.columns) == ["kappa", "mean", "se", "n_folds"]
     assert curve["kappa"].tolist() == [0.0, 5.0] and curve["n_folds"].tolist() == [3, 3]
-    members = scores[(scores["method"] == "gimvi") & (scores["seed"] == 0)]
+    members = scores[(scores["method"] == "gimvi") & (scores["place"] == 0)]
     by_fold = members.groupby(["kappa", "fold"])["spearman_partial"].mean().groupby("kappa")
     np.testing.assert_allclose(curve["mean"], by_fold.mean(), atol=1e-4)
     np.testing.assert_allclose(curve["se"], by_fold.std() / math.sqrt(3), atol=1e-4)
