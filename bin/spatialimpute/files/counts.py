@@ -1,9 +1,11 @@
 """Canonical counts (`counts.h5ad`): what QC writes and every later step reads."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -12,6 +14,8 @@ from spatialimpute.errors import InputError
 from spatialimpute.files.sealed import check_seal, sealed
 
 SCHEMA_VERSION = "1"
+#: Rows whose columns are picked at a time.
+BLOCK_ROWS = 65_536
 
 
 @dataclass
@@ -47,11 +51,14 @@ class Counts:
         """
         if np.array_equal(self.genes, genes):
             return self.X
-        position = pd.Index(self.genes).get_indexer(genes)
-        if (position < 0).any():
-            gene = np.asarray(genes)[position < 0][0]
-            raise InputError(f"{self.info.get('source', 'counts')}: gene {gene!r} is not in the counts")
-        return self.X[:, position]
+        return self.X[:, _columns(self.info, pd.Index(self.genes), genes)]
+
+    def keep(self, genes) -> "Counts":
+        """The genes among `genes` that this dataset has, in that order."""
+        present = pd.Index(self.genes)
+        kept = [gene for gene in genes if gene in present]
+        ids = None if self.gene_ids is None else self.gene_ids[present.get_indexer(kept)]
+        return replace(self, X=self.select(kept), genes=np.array(kept, dtype=str), gene_ids=ids)
 
     def take(self, rows: np.ndarray) -> "Counts":
         """The given cells (indices or boolean mask), in that order."""
@@ -59,33 +66,67 @@ class Counts:
         return Counts(self.X[rows], self.genes, self.cells[rows], self.obs.iloc[rows], coords, self.info, self.gene_ids)
 
 
-def read_counts(path: str | Path) -> Counts:
-    """Read a `counts.h5ad` written by :func:`write_counts`.
+def read_counts(path: str | Path, rows: slice | np.ndarray | None = None, genes: Sequence[str] | None = None) -> Counts:
+    """Read a `counts.h5ad` written by :func:`write_counts`, or a part of it, in the memory of that part.
+
+    Parameters
+    ----------
+    rows : the cells to read, a slice or ascending indices; None reads all
+    genes : the genes to read, in this order; None reads all
 
     Raises
     ------
     InputError
-        The file is of another schema version.
+        The file is of another schema version, or lacks a gene.
     DamagedError
         It is not what was written.
     """
     check_seal(path)
-    data = ad.read_h5ad(path)
-    info = dict(data.uns.get("spatialimpute", {}))
-    if info.get("schema_version") != SCHEMA_VERSION:
-        raise InputError(
-            f"{path}: expected counts written by the QC step (schema version {SCHEMA_VERSION}), "
-            f"found schema version {info.get('schema_version', 'none')}; run QC on this file first"
-        )
+    with h5py.File(path, "r") as file:
+        info = dict(ad.io.read_elem(file["uns"]).get("spatialimpute", {})) if "uns" in file else {}
+        if info.get("schema_version") != SCHEMA_VERSION:
+            raise InputError(
+                f"{path}: expected counts written by the QC step (schema version {SCHEMA_VERSION}), "
+                f"found schema version {info.get('schema_version', 'none')}; run QC on this file first"
+            )
+        obs, var = ad.io.read_elem(file["obs"]), ad.io.read_elem(file["var"])
+        columns = None if genes is None else _columns(info, var.index, genes)
+        rows = slice(None) if rows is None else rows
+        coords = np.asarray(file["obsm/spatial"])[rows] if "obsm/spatial" in file else None
+        X = _read_matrix(file["X"], rows, columns)
+    var = var if columns is None else var.iloc[columns]
+    obs = obs.iloc[rows]
     return Counts(
-        X=sp.csr_matrix(data.X, dtype=np.float32),
-        genes=data.var_names.to_numpy(str),
-        cells=data.obs_names.to_numpy(str),
-        obs=data.obs,
-        coords=np.asarray(data.obsm["spatial"]) if "spatial" in data.obsm else None,
+        X=X,
+        genes=var.index.to_numpy(str),
+        cells=obs.index.to_numpy(str),
+        obs=obs,
+        coords=coords,
         info=info,
-        gene_ids=data.var["gene_id"].to_numpy(str) if "gene_id" in data.var else None,
+        gene_ids=var["gene_id"].to_numpy(str) if "gene_id" in var else None,
     )
+
+
+def _columns(info: dict, names: pd.Index, genes: Sequence[str]) -> np.ndarray:
+    position = names.get_indexer(genes)
+    if (position < 0).any():
+        gene = np.asarray(genes)[position < 0][0]
+        raise InputError(f"{info.get('source', 'counts')}: gene {gene!r} is not in the counts")
+    return position
+
+
+def _read_matrix(group: h5py.Group, rows: slice | np.ndarray, columns: np.ndarray | None) -> sp.csr_matrix:
+    """Rows and columns of a CSR matrix on disk; all columns of no more than BLOCK_ROWS rows are in memory at once."""
+    matrix = ad.io.sparse_dataset(group)
+    if columns is None:
+        return sp.csr_matrix(matrix[rows], dtype=np.float32)
+    every = np.arange(matrix.shape[0])[rows]
+    parts = []
+    for part in np.split(every, np.arange(BLOCK_ROWS, len(every), BLOCK_ROWS)):
+        together = len(part) and part[-1] - part[0] + 1 == len(part)
+        block = matrix[slice(int(part[0]), int(part[-1]) + 1) if together else part]
+        parts.append(sp.csr_matrix(block, dtype=np.float32)[:, columns])
+    return sp.vstack(parts, format="csr", dtype=np.float32)
 
 
 def write_counts(path: str | Path, counts: Counts) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from spatialimpute.errors import InputError
 from spatialimpute.files.sealed import read_json, write_json
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
 
 @dataclass
@@ -20,6 +20,7 @@ class GeneSets:
     measured_only : spatial genes that no model can use, since a reference lacks them
     targets : genes to impute
     folds : fold name -> shared genes held out together; empty without cross-validation
+    scored_cells : rows of the spatial cells that cross-validation predicts and scores, ascending; None: all of them
     how : for each of these, a sentence on how it was chosen
     """
 
@@ -28,6 +29,7 @@ class GeneSets:
     measured_only: list[str]
     targets: list[str]
     folds: dict[str, list[str]] = field(default_factory=dict)
+    scored_cells: list[int] | None = None
     how: dict[str, str] = field(default_factory=dict)
 
     def genes_in_use(self, fold: str | None) -> list[str]:
@@ -41,7 +43,7 @@ def read_gene_sets(path: str | Path) -> GeneSets:
     content = read_json(path)
     version = content.pop("schema_version", None)
     if version != SCHEMA_VERSION:
-        raise InputError(f"{path}: expected panel schema version {SCHEMA_VERSION}, found {version}")
+        raise InputError(f"{path}: expected gene sets of schema version {SCHEMA_VERSION}, found {version}")
     return GeneSets(**content)
 
 

@@ -1,0 +1,103 @@
+"""`inputs/`: all that the steps after SELECT_GENES know of a sample, under the same names for every sample.
+
+spatial.h5ad       all spatial cells x the shared genes, in the order of the gene sets
+reference1.h5ad …  all cells of a reference x the modeled genes that it has; obs['depth']
+gene_sets.json     which genes are shared, modeled, imputed and held out, and which cells are scored
+gene_facts.tsv     per target gene, what the counts say of it
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from spatialimpute.errors import InputError
+from spatialimpute.files.counts import Counts, read_counts, write_counts
+from spatialimpute.files.gene_sets import GeneSets, read_gene_sets, write_gene_sets
+from spatialimpute.files.sealed import digest
+from spatialimpute.files.tsv import read_tsv, write_tsv
+
+#: Column of a reference's cells: counts over the genes that all references of the sample have, modeled or not.
+DEPTH = "depth"
+
+
+class SampleInputs:
+    """A sample's inputs, each read when it is asked for and no more of it than that.
+
+    Raises
+    ------
+    InputError
+        The folder is not one that SELECT_GENES wrote.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        if not (self.folder / "gene_sets.json").exists():
+            raise InputError(f"{folder}: expected a folder that select_genes.py wrote; it holds no gene_sets.json")
+
+    @cached_property
+    def gene_sets(self) -> GeneSets:
+        """Which genes are modeled, shared, imputed and held out."""
+        return read_gene_sets(self.folder / "gene_sets.json")
+
+    @cached_property
+    def gene_facts(self) -> pd.DataFrame:
+        """A row per target, in the targets' order; see :mod:`spatialimpute.gene_facts`."""
+        return read_tsv(self.folder / "gene_facts.tsv").set_index("gene")
+
+    @property
+    def spatial_path(self) -> Path:
+        """The file of the spatial counts."""
+        return self.folder / "spatial.h5ad"
+
+    @property
+    def reference_paths(self) -> list[Path]:
+        """The files of the references, in the order of the sheet."""
+        paths = self.folder.glob("reference*.h5ad")
+        return sorted(paths, key=lambda path: int(path.stem.removeprefix("reference")))
+
+    @cached_property
+    def n_cells(self) -> int:
+        """Number of spatial cells."""
+        with h5py.File(self.spatial_path, "r") as file:
+            return int(file["X"].attrs["shape"][0])
+
+    def spatial(self, rows: slice | np.ndarray | None = None, genes: Sequence[str] | None = None) -> Counts:
+        """Counts of the shared genes (or of `genes`) in the spatial cells (or in `rows`)."""
+        return read_counts(self.spatial_path, rows, genes)
+
+    def references(self, genes: Sequence[str] | None = None) -> list[Counts]:
+        """Counts of each reference's modeled genes, or of those of `genes` that it has."""
+        if genes is None:
+            return [read_counts(path) for path in self.reference_paths]
+        return [counts.keep(genes) for counts in self.references()]
+
+    def digests(self) -> list[str]:
+        """Digest of each file: what a result was made from."""
+        return [digest(path) for path in (self.spatial_path, *self.reference_paths, self.folder / "gene_sets.json")]
+
+
+def write_inputs(
+    folder: str | Path, spatial: Counts, references: Sequence[Counts], gene_sets: GeneSets, gene_facts: pd.DataFrame
+) -> None:
+    """Write a sample's inputs.
+
+    Parameters
+    ----------
+    spatial, references : canonical counts, of all their genes
+    gene_facts : with a column `gene`, a row per target
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_counts(folder / "spatial.h5ad", spatial.keep(gene_sets.shared))
+    common = set(references[0].genes).intersection(*(reference.genes for reference in references[1:]))
+    for i, reference in enumerate(references, start=1):
+        in_common = np.fromiter((gene in common for gene in reference.genes), dtype=np.float32)
+        kept = reference.keep(gene_sets.genes)
+        kept.obs = kept.obs.assign(**{DEPTH: reference.X @ in_common})
+        write_counts(folder / f"reference{i}.h5ad", kept)
+    write_tsv(folder / "gene_facts.tsv", gene_facts)
+    write_gene_sets(folder / "gene_sets.json", gene_sets)
