@@ -1,4 +1,4 @@
-"""The held-out convention, once: what a fold holds out, what stays in use, the totals, and the cells that are scored."""
+"""The held-out convention, once: what a fold holds out, what stays in use, totals, and the cells that are scored."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
