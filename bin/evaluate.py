@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Score the cross-validated predictions, choose kappa and the kNN weight, judge every gene and the sample."""
+"""Score the cross-validated predictions, choose the kNN weight, judge every gene and the sample."""
 
 import logging
 from pathlib import Path
@@ -13,74 +13,75 @@ log = logging.getLogger("evaluate")
 
 @click.command(help=__doc__)
 @click.option("--sample", required=True, help="The sample's name, as in the sheet.")
-@click.option("--spatial", required=True, type=click.Path(exists=True), help="counts.h5ad of the spatial side.")
-@click.option("--reference", "references", required=True, multiple=True, type=click.Path(exists=True))
-@click.option("--gene-sets", "gene_sets_path", required=True, type=click.Path(exists=True), help="gene_sets.json")
 @click.option(
-    "--predictions", "folder", required=True, type=click.Path(exists=True, file_okay=False),
-    help="Folder of the predictions of all methods.",
+    "--inputs", "folder", required=True, type=click.Path(exists=True, file_okay=False), help="SELECT_GENES' folder."
+)
+@click.option(
+    "--predictions", "predicted", required=True, type=click.Path(exists=True, file_okay=False),
+    help="Folder of the predictions of all methods, and of kappa.json.",
 )  # fmt: skip
+@click.option("--missing", multiple=True, help="A method that failed; repeatable.")
 @click.option("--preset", default="default", show_default=True, help="Whether the kNN estimate may take a share.")
 @click.option("--verdict-pass", default=0.2, show_default=True, help="Smallest partial score of verdict pass.")
 @click.option("--verdict-warn", default=0.1, show_default=True, help="Smallest partial score of verdict warn.")
-def main(sample, spatial, references, gene_sets_path, folder, preset, verdict_pass, verdict_warn):
+def main(sample, folder, predicted, missing, preset, verdict_pass, verdict_warn):
     cli.set_threads(1)
-    from spatialimpute.evaluation import reliability, scores, selection
-    from spatialimpute.files.counts import read_counts
-    from spatialimpute.files.gene_sets import read_gene_sets
-    from spatialimpute.files.predictions import read_folder, write_predictions
-    from spatialimpute.files.sealed import digest, write_json
+    from spatialimpute.evaluation.evaluate import evaluate
+    from spatialimpute.evaluation.gene_table import gene_table
+    from spatialimpute.evaluation.scores import summarize
+    from spatialimpute.evaluation.truth import Truth
+    from spatialimpute.evaluation.verdicts import headline
+    from spatialimpute.files.inputs import SampleInputs
+    from spatialimpute.files.predictions import open_folder, write_predictions
+    from spatialimpute.files.sealed import digest, read_json, write_json
     from spatialimpute.files.tsv import write_tsv
+    from spatialimpute.methods.base import require_folds
     from spatialimpute.methods.gimvi.settings import resolve_settings
 
-    counts, gene_sets = read_counts(spatial), read_gene_sets(gene_sets_path)
-    if not gene_sets.folds:
-        raise InputError(f"{sample}: the panel has no gene folds, so there is no held-out gene to score")
-    truth = selection.Truth.of(counts, gene_sets)
-    predictions = read_folder(folder, counts.cells, truth.genes)
-    members = [prediction for prediction in predictions if prediction.method == "gimvi"]
-    if not members:
-        raise InputError(f"{folder}: no predictions of gimVI; train with --stage crossvalidate first")
-    knn = next((prediction for prediction in predictions if prediction.method == "knn"), None)
-    if not resolve_settings(preset).knn_share:
-        knn = None
-    choice = selection.choose(members, knn, truth)
-    table = scores.score_table([choice.prediction, *predictions], truth)
+    inputs = SampleInputs(folder)
+    require_folds(sample, inputs.gene_sets)
+    truth = Truth(inputs)
+    files = open_folder(predicted, truth.cells, truth.genes)
+    if not any(file.method == "gimvi" for file in files):
+        raise InputError(f"{predicted}: no predictions of gimVI; run predict.py --method gimvi first")
+    kappa = read_json(Path(predicted) / "kappa.json")
+    result = evaluate(files, kappa["by_fold"], truth, knn_share=resolve_settings(preset).knn_share)
+
+    table = result.scores
     chosen = table[table["method"] == "spatialimpute"]
-    genes = reliability.gene_table(
-        counts, [read_counts(path) for path in references], gene_sets, chosen, verdict_pass, verdict_warn
-    )
+    genes = gene_table(inputs.gene_facts, chosen, verdict_pass, verdict_warn)
     partial = table.pivot_table(index="gene", columns="method", values="spearman_partial", aggfunc="first")
-    given_detected = float(truth.partial(choice.prediction.mean, given_detected=True).mean())
-    judged = reliability.headline(
+    judged = headline(
         partial["spatialimpute"],
-        given_detected,
+        result.given_detected,
         partial.get("celltype"),
         genes.set_index("gene")["verdict"][partial.index],
     )
-
     Path("predictions").mkdir(exist_ok=True)
-    write_predictions("predictions/spatialimpute.h5ad", choice.prediction)
+    write_predictions("predictions/spatialimpute.h5ad", result.prediction)
     write_tsv("scores.tsv", table)
     write_tsv("genes.tsv", genes)
     evaluation = {
-        "schema_version": "1",
+        "schema_version": "2",
         "sample": sample,
-        "kappa": choice.kappa,
-        "kappa_curve": choice.curve.to_dict("records"),
-        "knn_weight": choice.knn_weight,
+        "kappa": kappa["kappa"],
+        "kappa_by_fold": kappa["by_fold"],
+        "kappa_curve": kappa["curve"],
+        "knn_weight": result.knn_weight,
+        "knn_weight_by_fold": result.knn_weight_by_fold,
+        "n_scored_cells": len(truth.cells),
         "headline": judged.verdict,
         "headline_reason": judged.reason,
         "partial_ci": judged.interval,
-        "partial_given_detected": given_detected,
-        "methods": scores.summarize(table),
+        "partial_given_detected": result.given_detected,
+        "methods": summarize(table),
+        "missing": sorted(missing),
         "scores_digest": digest("scores.tsv"),
         "genes_digest": digest("genes.tsv"),
     }
     write_json("evaluation.json", evaluation)
-    log.info(
-        "%s: %s (%s); kappa %g, kNN weight %g", sample, judged.verdict, judged.reason, choice.kappa, choice.knn_weight
-    )
+    log.info("%s: %s (%s)", sample, judged.verdict, judged.reason)
+    log.info("%s: kappa %g, kNN weight %g", sample, kappa["kappa"], result.knn_weight)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,5 @@
 #!/usr/bin/env python3
-"""Choose the genes to model, to impute and to hold out: ./gene_sets.json.
-
-Where spatial genes match the reference's by case or Ensembl id only, ./spatial.h5ad is written too: the same
-counts under the reference's names, to be used in place of --spatial from here on.
-"""
+"""Choose the genes to model, to impute and to hold out, and write ./inputs/: all that later steps need of a sample."""
 
 import click
 from spatialimpute import cli
@@ -17,31 +13,40 @@ from spatialimpute import cli
 @click.option("--gene-folds", type=click.Path(exists=True), help="JSON {sample: [[gene, ...], ...]}.")
 @click.option("--cv-folds", default=5, show_default=True, type=click.IntRange(min=0))
 @click.option("--n-top-genes", default=2000, show_default=True, type=click.IntRange(min=0))
-@click.option("--max-shared-genes", default=0, show_default=True, type=click.IntRange(min=0), help="0: all.")
+@click.option("--max-shared-genes", default=2000, show_default=True, type=click.IntRange(min=0), help="0: all.")
 @click.option("--min-shared-genes", default=10, show_default=True, type=click.IntRange(min=1))
+@click.option(
+    "--score-cells", default=50_000, show_default=True, type=click.IntRange(min=0),
+    help="Cells that cross-validation predicts and scores; 0: all.",
+)  # fmt: skip
 @click.option("--seed", default=0, show_default=True)
-def main(sample, spatial, references, genes, gene_folds, **options):
+def main(sample, spatial, references, genes, gene_folds, score_cells, seed, **options):
     cli.set_threads(1)
     import numpy as np
     from spatialimpute.check.gene_lists import parse_gene_list, read_gene_folds
-    from spatialimpute.files.counts import read_counts, write_counts
-    from spatialimpute.files.gene_sets import write_gene_sets
+    from spatialimpute.files.counts import read_counts
+    from spatialimpute.files.inputs import write_inputs
+    from spatialimpute.folds import draw_scored_cells
+    from spatialimpute.gene_facts import gene_facts
     from spatialimpute.genes import select_genes
 
     counts = read_counts(spatial)
+    reference_counts = [read_counts(path) for path in references]
     gene_sets, renamed = select_genes(
         sample,
         counts.genes.tolist(),
-        [read_counts(path) for path in references],
+        reference_counts,
         spatial_ids=counts.gene_ids,
         requested=list(dict.fromkeys(gene for value in genes for gene in parse_gene_list(value))),
         gene_folds=read_gene_folds(gene_folds).get(sample) if gene_folds else None,
+        seed=seed,
         **options,
     )
-    write_gene_sets("gene_sets.json", gene_sets)
-    if renamed:
-        counts.genes = np.array([renamed.get(gene, gene) for gene in counts.genes])
-        write_counts("spatial.h5ad", counts)
+    counts.genes = np.array([renamed.get(gene, gene) for gene in counts.genes])
+    if gene_sets.folds:
+        gene_sets.scored_cells = draw_scored_cells(counts.obs, score_cells, seed)
+    facts = gene_facts(counts, reference_counts, gene_sets)
+    write_inputs("inputs", counts, reference_counts, gene_sets, facts)
 
 
 if __name__ == "__main__":

@@ -104,3 +104,39 @@ def set_threads(threads: int) -> None:
     """Limit the numerical libraries to `threads` threads; call before numpy or torch are imported."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[name] = str(threads)
+
+
+def _options(*options):
+    """A decorator that adds click options, in this order."""
+
+    def add(command):
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+LIKELIHOOD = click.Choice(["auto", "poisson", "nb", "zinb"])
+
+#: gimVI's hyperparameters; what is not given follows the preset.
+gimvi_options = _options(
+    click.option("--preset", default="default", show_default=True),
+    click.option("--encoder", type=click.Choice(["panel", "separate"])),
+    click.option("--seeds", type=click.IntRange(min=1), help="Members of the ensemble."),
+    click.option("--n-latent", type=click.IntRange(min=1)),
+    click.option("--n-hidden", type=click.IntRange(min=1)),
+    click.option("--max-steps", type=click.IntRange(min=1)),
+    click.option("--batch-size", type=click.IntRange(min=2)),
+    click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True)),
+    click.option("--spatial-likelihood", type=LIKELIHOOD),
+    click.option("--reference-likelihood", type=LIKELIHOOD),
+)
+
+#: What it is computed with and where.
+compute_options = _options(
+    click.option("--seed", default=0, show_default=True),
+    click.option("--accelerator", default="auto", type=click.Choice(["auto", "cpu", "gpu"])),
+    click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1)),
+    click.option("--checkpoint-dir", type=click.Path(file_okay=False), help="Where a killed training continues from."),
+)

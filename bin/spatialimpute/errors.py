@@ -38,6 +38,12 @@ class NonFiniteError(SpatialImputeError):
     exit_code = 70
 
 
+class MethodError(SpatialImputeError):
+    """A method of another environment is absent or failed; the sample goes on without it."""
+
+    exit_code = 69
+
+
 #: What Nextflow's retry rule takes for "killed over its memory" (128 + SIGKILL).
 OUT_OF_MEMORY_EXIT_CODE = 137
 

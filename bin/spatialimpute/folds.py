@@ -47,6 +47,12 @@ def held_out_genes(gene_sets: GeneSets) -> tuple[np.ndarray, np.ndarray]:
     return np.array(genes, dtype=str), np.array(folds, dtype=str)
 
 
+def fold_columns(folds: np.ndarray) -> dict[str, slice]:
+    """Fold -> its columns of an array of held-out genes, whose folds are given (H,); a fold's genes lie together."""
+    where = {str(name): np.flatnonzero(folds == name) for name in dict.fromkeys(folds.tolist())}
+    return {name: slice(int(columns[0]), int(columns[-1]) + 1) for name, columns in where.items()}
+
+
 def cell_totals(counts: sp.csr_matrix) -> np.ndarray:
     """Counts of each cell over the genes in use, (n_cells,) float64; 0 where nothing is known of the cell."""
     return np.asarray(counts.sum(axis=1), dtype=np.float64).ravel()

@@ -1,10 +1,11 @@
 """`scores.tsv`: every method's scores of every held-out gene."""
 
-import numpy as np
+from collections.abc import Sequence
+
 import pandas as pd
 
 from spatialimpute.evaluation.metrics import score_genes
-from spatialimpute.evaluation.selection import Truth
+from spatialimpute.evaluation.truth import FoldTruth
 from spatialimpute.files.predictions import Predictions
 
 COLUMNS = [
@@ -13,26 +14,28 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def score_table(predictions: list[Predictions], truth: Truth) -> pd.DataFrame:
-    """One row per prediction and held-out gene, with COLUMNS.
+def score_fold(prediction: Predictions, truth: FoldTruth) -> pd.DataFrame:
+    """One row per gene of the fold, with COLUMNS.
 
     All methods are scored on the same cells of a fold, those with counts on the panel genes in use, and get the
     same panel total.
+
+    Parameters
+    ----------
+    prediction : of the fold's genes alone, in the truth's order
     """
-    tables = []
-    for prediction in predictions:
-        for fold in dict.fromkeys(truth.fold):
-            columns = np.flatnonzero(truth.fold == fold)
-            total = truth.total[fold]
-            cells = total > 0
-            where = np.ix_(cells, columns)
-            order = pd.Index(prediction.genes).get_indexer(truth.genes[columns])
-            scored = score_genes(truth.counts[where], prediction.mean[np.ix_(cells, order)], total[cells])
-            about = {"sample": prediction.sample, "method": prediction.method}
-            about |= {"kappa": prediction.kappa, "place": prediction.place, "fold": fold}
-            tables.append(scored.assign(**about, gene=truth.genes[columns]))
-    table = pd.concat([part.astype({"kappa": float, "place": "Int64"}) for part in tables], ignore_index=True)
-    return table[COLUMNS]
+    about = {"sample": prediction.sample, "method": prediction.method, "kappa": prediction.kappa}
+    about |= {"place": prediction.place, "fold": prediction.fold[0], "gene": truth.genes}
+    scored = score_genes(truth.counts, prediction.mean[truth.known], truth.total)
+    return scored.assign(**about).astype({"kappa": float, "place": "Int64"})[COLUMNS]
+
+
+def in_order(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """All rows as one table, method by method, the final prediction first, each in the order of the folds."""
+    table = pd.concat(tables, ignore_index=True)
+    rank = {method: i for i, method in enumerate(["spatialimpute", "gimvi", *sorted(set(table["method"]))])}
+    key = pd.DataFrame({"method": table["method"].map(rank), "kappa": table["kappa"], "place": table["place"]})
+    return table.loc[key.sort_values(["method", "kappa", "place"], kind="stable").index].reset_index(drop=True)
 
 
 def summarize(table: pd.DataFrame) -> dict[str, dict[str, float]]:

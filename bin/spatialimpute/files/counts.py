@@ -82,13 +82,8 @@ def read_counts(path: str | Path, rows: slice | np.ndarray | None = None, genes:
         It is not what was written.
     """
     check_seal(path)
+    info = read_info(path)
     with h5py.File(path, "r") as file:
-        info = dict(ad.io.read_elem(file["uns"]).get("spatialimpute", {})) if "uns" in file else {}
-        if info.get("schema_version") != SCHEMA_VERSION:
-            raise InputError(
-                f"{path}: expected counts written by the QC step (schema version {SCHEMA_VERSION}), "
-                f"found schema version {info.get('schema_version', 'none')}; run QC on this file first"
-            )
         obs, var = ad.io.read_elem(file["obs"]), ad.io.read_elem(file["var"])
         columns = None if genes is None else _columns(info, var.index, genes)
         rows = slice(None) if rows is None else rows
@@ -105,6 +100,18 @@ def read_counts(path: str | Path, rows: slice | np.ndarray | None = None, genes:
         info=info,
         gene_ids=var["gene_id"].to_numpy(str) if "gene_id" in var else None,
     )
+
+
+def read_info(path: str | Path) -> dict:
+    """How the counts were made, `uns['spatialimpute']`; raises InputError on another schema version."""
+    with h5py.File(path, "r") as file:
+        info = dict(ad.io.read_elem(file["uns"]).get("spatialimpute", {})) if "uns" in file else {}
+    if info.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: expected counts written by the QC step (schema version {SCHEMA_VERSION}), "
+            f"found schema version {info.get('schema_version', 'none')}; run QC on this file first"
+        )
+    return info
 
 
 def _columns(info: dict, names: pd.Index, genes: Sequence[str]) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from spatialimpute.errors import InputError
-from spatialimpute.files.counts import Counts, read_counts, write_counts
+from spatialimpute.files.counts import Counts, read_counts, read_info, write_counts
 from spatialimpute.files.gene_sets import GeneSets, read_gene_sets, write_gene_sets
 from spatialimpute.files.sealed import digest
 from spatialimpute.files.tsv import read_tsv, write_tsv
@@ -65,15 +65,18 @@ class SampleInputs:
         with h5py.File(self.spatial_path, "r") as file:
             return int(file["X"].attrs["shape"][0])
 
+    @property
+    def technology(self) -> str | None:
+        """The spatial technology, as in the sheet."""
+        return read_info(self.spatial_path).get("technology")
+
     def spatial(self, rows: slice | np.ndarray | None = None, genes: Sequence[str] | None = None) -> Counts:
         """Counts of the shared genes (or of `genes`) in the spatial cells (or in `rows`)."""
         return read_counts(self.spatial_path, rows, genes)
 
-    def references(self, genes: Sequence[str] | None = None) -> list[Counts]:
-        """Counts of each reference's modeled genes, or of those of `genes` that it has."""
-        if genes is None:
-            return [read_counts(path) for path in self.reference_paths]
-        return [counts.keep(genes) for counts in self.references()]
+    def references(self) -> list[Counts]:
+        """Counts of the modeled genes that each reference has, in the order of the sheet."""
+        return [read_counts(path) for path in self.reference_paths]
 
     def digests(self) -> list[str]:
         """Digest of each file: what a result was made from."""

@@ -1,187 +1,156 @@
-"""What every baseline shares: the interface, and weighted means of reference expression."""
+"""The interface of all methods. The base owns the loop over folds; most methods fill `prepare`, `fit`, `predict`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import scipy.sparse as sp
 
 from spatialimpute.errors import InputError
 from spatialimpute.files.counts import Counts
-from spatialimpute.files.gene_sets import GeneSets
+from spatialimpute.files.inputs import SampleInputs
 from spatialimpute.files.predictions import Predictions
+from spatialimpute.folds import (
+    Fold,
+    all_folds,
+    blocks,
+    cell_totals,
+    fold_columns,
+    held_out_genes,
+    scale_cells,
+    scored_cells,
+)
+
+#: Spatial cells that are predicted at a time.
+BLOCK = 16_384
 
 
-class Baseline(ABC):
-    """A method that predicts the expression of genes in spatial cells from references without training.
+@dataclass(frozen=True)
+class SpatialView:
+    """What a method may know of the spatial cells in one fold: there is physically nothing of a held-out gene in it.
 
-    `fit` fixes every statistic, so that `predict` may be called on the spatial cells in chunks of any size.
+    Attributes
+    ----------
+    counts : csr_matrix, shape (n_cells, n_in_use); raw counts of the cells that have any on the genes in use
+    genes : the genes in use, its columns
+    coords : (n_cells, 2 or 3), or None
+    batch : (n_cells,) str, each cell's batch; one and the same where there are none
+    """
+
+    counts: sp.csr_matrix
+    genes: tuple[str, ...]
+    coords: np.ndarray | None
+    batch: np.ndarray
+
+    @classmethod
+    def of(cls, spatial: Counts, fold: Fold) -> tuple["SpatialView", np.ndarray]:
+        """The view of one fold, and the indices of its cells among all spatial cells."""
+        counts = spatial.select(fold.in_use)
+        known = np.flatnonzero(cell_totals(counts))
+        batch = (
+            spatial.obs["batch"].astype(str).to_numpy() if "batch" in spatial.obs else np.full(len(spatial.cells), "")
+        )
+        coords = None if spatial.coords is None else spatial.coords[known]
+        return cls(counts[known], fold.in_use, coords, batch[known]), known
+
+
+class Method(ABC):
+    """A method that predicts genes in spatial cells from references.
+
+    Predictions are frequencies: a gene's expected count divided by the cell's total over the genes in use, so that
+    library size is in no method's prediction.
     """
 
     name: str
 
     @abstractmethod
-    def fit(self, references: Sequence[Counts], spatial: sp.csr_matrix, genes_in_use: Sequence[str]) -> "Baseline":
-        """Learn from the references and from the spatial counts of the panel genes in use.
+    def predict_folds(self, inputs: SampleInputs, sample: str) -> list[Predictions]:
+        """Every held-out gene in the scored cells, predicted without any spatial count of its fold.
 
-        Parameters
-        ----------
-        references : raw counts; every one holds all genes in use
-        spatial : csr_matrix, shape (n_cells, n_in_use); raw counts of all spatial cells. Held-out genes are
-            no part of it, so nothing here can see them.
-        genes_in_use : the genes of its columns
+        Returns
+        -------
+        one prediction or, of an ensemble, one per member; NaN where a cell has no counts on the fold's genes in use
+
+        Raises
+        ------
+        InputError
+            The gene sets have no folds.
         """
 
-    @abstractmethod
-    def predict(self, genes: Sequence[str], spatial: sp.csr_matrix) -> np.ndarray:
-        """Predicted frequencies of `genes`, relative to the panel total of the genes in use.
+
+class MethodByFold(Method):
+    """A method that learns each fold by itself."""
+
+    def prepare(self, references: Sequence[Counts]) -> None:
+        """What depends on the references alone, once per sample, before any fold.
 
         Parameters
         ----------
-        genes : genes that at least one reference holds
-        spatial : csr_matrix, shape (n, n_in_use); spatial cells, with the columns of `fit`
+        references : raw counts of the modeled genes; each has all shared genes and `obs['depth']`
+        """
+        self.references = references
+
+    @abstractmethod
+    def fit(self, view: SpatialView) -> None:
+        """Learn from the spatial cells of one fold, and fix every statistic of them that `predict` needs."""
+
+    @abstractmethod
+    def predict(self, cells: np.ndarray, genes: Sequence[str]) -> np.ndarray:
+        """Frequencies of `genes` in some spatial cells, the same however they are cut into pieces.
+
+        Parameters
+        ----------
+        cells : (n,) indices of cells of the view
+        genes : genes that at least one reference has
 
         Returns
         -------
         float32 array, shape (n, len(genes)), non-negative and finite
         """
 
-
-def predict_folds(
-    method: Baseline, references: Sequence[Counts], spatial: Counts, gene_sets: GeneSets, sample: str
-) -> Predictions:
-    """Predictions of every held-out gene, each from the panel genes in use for its fold.
-
-    Cells without a count on the genes in use get NaN in that fold.
-
-    Raises
-    ------
-    InputError
-        The panel has no folds.
-    """
-    if not gene_sets.folds:
-        raise InputError(f"{sample}: the panel has no gene folds, so there is no held-out gene to predict")
-    genes = [gene for fold in gene_sets.folds.values() for gene in fold]
-    mean = np.full((len(spatial.cells), len(genes)), np.nan, dtype=np.float32)
-    start = 0
-    for fold, held_out in gene_sets.folds.items():
-        genes_in_use = gene_sets.genes_in_use(fold)
-        X = spatial.select(genes_in_use)
-        supported = np.flatnonzero(np.asarray(X.sum(axis=1)).ravel())
-        X = X[supported]
-        columns = np.arange(start, start + len(held_out))
-        mean[np.ix_(supported, columns)] = method.fit(references, X, genes_in_use).predict(held_out, X)
-        start += len(held_out)
-    return Predictions(
-        mean=mean,
-        sd=None,
-        cells=spatial.cells,
-        genes=np.array(genes),
-        fold=np.array([fold for fold, held_out in gene_sets.folds.items() for _ in held_out]),
-        method=method.name,
-        sample=sample,
-    )
-
-
-class ReferencePool:
-    """Cells of one or several references, and weighted means of their expression.
-
-    A mean over cells is taken of log1p counts, depth-normalized over the genes that all references measure,
-    and brought to the frequency scale by one factor per gene: the gene's frequency (its counts / the counts of
-    the panel genes in use, over all cells) divided by its mean log expression over all cells. The mean over
-    all cells is therefore exactly the gene's frequency. Means of frequencies themselves are led by the few
-    cells with the largest counts: on four real pairs their median Spearman was lower by .01 to .09.
-
-    Where references differ in their genes, a gene's mean is over the cells whose reference measures it.
-
-    Attributes
-    ----------
-    n_cells : cells with at least one count on the genes in use; the others can tell nothing and are left out
-    source : int array, shape (n_cells,); the reference each cell is from
-    rows : int array, shape (n_cells,); its row in that reference
-    """
-
-    def __init__(self, references: Sequence[Counts], genes_in_use: Sequence[str]):
-        self._references = references
-        in_use = [reference.select(genes_in_use) for reference in references]
-        panel_totals = [np.asarray(X.sum(axis=1)).ravel() for X in in_use]
-        self._kept = [np.flatnonzero(total) for total in panel_totals]
-        if not any(len(kept) for kept in self._kept):
-            raise InputError(
-                f"no reference cell has a count on the {len(genes_in_use)} panel genes in use; expected a "
-                "reference of the same tissue that expresses the panel's genes"
+    def predict_folds(self, inputs: SampleInputs, sample: str) -> list[Predictions]:
+        gene_sets, spatial = inputs.gene_sets, inputs.spatial()
+        require_folds(sample, gene_sets)
+        self.prepare(inputs.references())
+        genes, fold_of = held_out_genes(gene_sets)
+        scored = scored_cells(gene_sets, len(spatial.cells))
+        mean = np.full((len(scored), len(genes)), np.nan, dtype=np.float32)
+        columns = fold_columns(fold_of)
+        for fold in all_folds(gene_sets):
+            view, known = SpatialView.of(spatial, fold)
+            self.fit(view)
+            wanted, cells = np.isin(scored, known), np.flatnonzero(np.isin(known, scored))
+            mean[wanted, columns[fold.name]] = self.predict_blocks(cells, fold.held_out)
+        on_scale = np.isin(scored, scale_cells(gene_sets, len(spatial.cells)))
+        return [
+            Predictions(
+                mean=mean,
+                sd=None,
+                cells=spatial.cells[scored],
+                genes=genes,
+                fold=fold_of,
+                method=self.name,
+                sample=sample,
+                mean_frequency=mean_over_known(mean[on_scale]),
             )
-        self.in_use = [X[kept] for X, kept in zip(in_use, self._kept, strict=True)]
-        self.rows = np.concatenate(self._kept)
-        self.source = np.repeat(np.arange(len(references)), [len(kept) for kept in self._kept])
-        self.n_cells = len(self.rows)
-        self._panel_totals = [total[kept] for total, kept in zip(panel_totals, self._kept, strict=True)]
-
-        common = references[0].genes
-        for reference in references[1:]:
-            common = common[np.isin(common, reference.genes)]
-        depths = [
-            np.asarray(reference.select(common).sum(axis=1)).ravel()[kept]
-            for reference, kept in zip(references, self._kept, strict=True)
         ]
-        target = np.median(np.concatenate(depths))
-        self._factors = [target / depth for depth in depths]
-        self._cached: tuple[tuple[str, ...], sp.csr_matrix, np.ndarray, np.ndarray] | None = None
 
-    def frequency(self, genes: Sequence[str]) -> np.ndarray:
-        """Counts of each gene / counts of the genes in use, over all cells whose reference has the gene."""
-        return self._columns(genes)[2]
+    def predict_blocks(self, cells: np.ndarray, genes: Sequence[str]) -> np.ndarray:
+        """As `predict`, of many cells."""
+        out = np.empty((len(cells), len(genes)), dtype=np.float32)
+        for block in blocks(len(cells), BLOCK):
+            out[block] = self.predict(cells[block], genes)
+        return out
 
-    def average(self, weights: sp.csr_matrix, genes: Sequence[str]) -> np.ndarray:
-        """Weighted mean expression on the frequency scale.
 
-        Parameters
-        ----------
-        weights : csr_matrix, shape (n, n_cells), non-negative; rows need not sum to one
-        genes : genes that at least one reference holds
+def require_folds(sample: str, gene_sets) -> None:
+    """Raise InputError where there is no held-out gene to predict."""
+    if not gene_sets.folds:
+        raise InputError(f"{sample}: the gene sets have no folds, so there is no held-out gene to predict or score")
 
-        Returns
-        -------
-        float32 array, shape (n, len(genes)); a gene's overall frequency where no weighted cell measured it
-        """
-        values, scale, frequency, measured = self._columns(genes)
-        total = np.asarray((weights @ values).todense(), dtype=np.float64)
-        by_source = sp.csr_matrix(
-            (np.ones(self.n_cells), (np.arange(self.n_cells), self.source)),
-            shape=(self.n_cells, len(self._references)),
-        )
-        weight = np.asarray((weights @ by_source).todense(), dtype=np.float64) @ measured
-        mean = np.divide(total * scale, weight, out=np.tile(frequency, (len(total), 1)), where=weight > 0)
-        return mean.astype(np.float32)
 
-    def _columns(self, genes: Sequence[str]) -> tuple:
-        """Log expression, its factor to the frequency scale, frequency, and which reference measures what.
-
-        The last answer is kept, since cells are predicted in chunks for the same genes.
-        """
-        genes = tuple(genes)
-        if self._cached is None or self._cached[0] != genes:
-            self._cached = (genes, *self._compute_columns(genes))
-        return self._cached[1:]
-
-    def _compute_columns(self, genes: tuple[str, ...]) -> tuple:
-        measured = np.zeros((len(self._references), len(genes)))
-        blocks, counts, panel = [], np.zeros(len(genes)), np.zeros(len(genes))
-        for i, reference in enumerate(self._references):
-            position = pd.Index(reference.genes).get_indexer(genes)
-            present = np.flatnonzero(position >= 0)
-            measured[i, present] = 1
-            X = reference.X[self._kept[i]][:, position[present]].tocoo()
-            counts[present] += np.asarray(X.sum(axis=0)).ravel()
-            panel[present] += self._panel_totals[i].sum()
-            data = np.log1p(X.data * self._factors[i][X.row]).astype(np.float32)
-            blocks.append(sp.csr_matrix((data, (X.row, present[X.col])), shape=(X.shape[0], len(genes))))
-        if (absent := ~measured.any(axis=0)).any():
-            raise InputError(f"gene {genes[np.flatnonzero(absent)[0]]!r} is in no reference")
-        values = sp.vstack(blocks, format="csr")
-        n_measured = np.bincount(self.source, minlength=len(self._references)) @ measured
-        frequency = np.divide(counts, panel, out=np.zeros_like(counts), where=panel > 0)
-        mean_log = np.asarray(values.sum(axis=0, dtype=np.float64)).ravel() / np.maximum(n_measured, 1)
-        scale = np.divide(frequency, mean_log, out=np.zeros_like(counts), where=mean_log > 0)
-        return values, scale, frequency, measured
+def mean_over_known(values: np.ndarray) -> np.ndarray:
+    """Mean per column over the cells that are known, float64; 0 where none is."""
+    known = ~np.isnan(values)
+    return np.where(known, values, 0).sum(axis=0, dtype=np.float64) / np.maximum(known.sum(axis=0), 1)

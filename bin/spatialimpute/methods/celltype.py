@@ -8,8 +8,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from spatialimpute.files.counts import Counts
-from spatialimpute.methods.base import Baseline, ReferencePool
-from spatialimpute.methods.knn import PanelScale, log_normalize
+from spatialimpute.methods.base import MethodByFold, SpatialView
+from spatialimpute.methods.reference_pool import ReferencePool
+from spatialimpute.normalize import ZScore, log_normalize
 
 #: Genes, principal components and neighbors of the clustering, as in scanpy's and Seurat's tutorials.
 N_GENES, N_COMPONENTS, N_NEIGHBORS = 2000, 30, 15
@@ -17,7 +18,7 @@ N_GENES, N_COMPONENTS, N_NEIGHBORS = 2000, 30, 15
 log = logging.getLogger(__name__)
 
 
-class CellType(Baseline):
+class CellType(MethodByFold):
     """Mean profile of the reference cell type to which a spatial cell's panel profile correlates best.
 
     Types are the references' `celltype` labels, else Leiden clusters. Spatial labels are never used. Profiles
@@ -27,9 +28,12 @@ class CellType(Baseline):
 
     name = "celltype"
 
-    def fit(self, references: Sequence[Counts], spatial: sp.csr_matrix, genes_in_use: Sequence[str]) -> "CellType":
-        self._pool = pool = ReferencePool(references, genes_in_use)
-        labels = [label(reference).obs["celltype"] for reference in references]
+    def prepare(self, references: Sequence[Counts]) -> None:
+        super().prepare([label(reference) for reference in references])
+
+    def fit(self, view: SpatialView) -> None:
+        self._pool = pool = ReferencePool(self.references, view.genes)
+        labels = [reference.obs["celltype"] for reference in self.references]
         celltype = np.concatenate([part.astype(str).where(part.notna(), "") for part in labels])
         offsets = np.concatenate([[0], np.cumsum([len(part) for part in labels])])
         celltype = celltype[offsets[pool.source] + pool.rows]
@@ -38,22 +42,21 @@ class CellType(Baseline):
         self._membership = sp.csr_matrix(
             (np.ones(len(cells), dtype=np.float32), (code, cells)), shape=(len(self.types), pool.n_cells)
         )
-        self._depth = PanelScale.fit(spatial).depth
+        self._counts, self._depth = view.counts, ZScore.fit(view.counts).depth
         panel = sp.vstack([log_normalize(X, self._depth) for X in pool.in_use], format="csr")
         sizes = np.asarray(self._membership.sum(axis=1))
         self._profiles = _center((self._membership @ panel).toarray() / sizes)
         self._cached: tuple[tuple[str, ...], np.ndarray] | None = None
-        return self
 
-    def assign(self, spatial: sp.csr_matrix) -> np.ndarray:
+    def assign(self, cells: sp.csr_matrix) -> np.ndarray:
         """Index into `types` for each spatial cell (n, n_in_use)."""
-        return np.argmax(_center(log_normalize(spatial, self._depth).toarray()) @ self._profiles.T, axis=1)
+        return np.argmax(_center(log_normalize(cells, self._depth).toarray()) @ self._profiles.T, axis=1)
 
-    def predict(self, genes: Sequence[str], spatial: sp.csr_matrix) -> np.ndarray:
+    def predict(self, cells: np.ndarray, genes: Sequence[str]) -> np.ndarray:
         genes = tuple(genes)
         if self._cached is None or self._cached[0] != genes:
             self._cached = genes, self._pool.average(self._membership, genes)
-        return self._cached[1][self.assign(spatial)]
+        return self._cached[1][self.assign(self._counts[cells])]
 
 
 def label(reference: Counts, seed: int = 0) -> Counts:

@@ -1,12 +1,14 @@
 """Checkpoints, so that a killed training continues. Tensors as safetensors, the rest as JSON in one of them."""
 
+import hashlib
 import json
 import logging
 import multiprocessing
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,16 @@ import torch
 from safetensors.torch import load, save
 
 from spatialimpute.errors import DamagedError, TerminatedError
-from spatialimpute.files.sealed import SEAL_LENGTH, check_seal, sealed
+from spatialimpute.files.sealed import SEAL_LENGTH, check_seal, digest, sealed
+from spatialimpute.methods.gimvi.settings import Settings, as_dict
 
 log = logging.getLogger(__name__)
 
 #: Seconds between checkpoints, and for every second that writing one takes: a short training writes none.
 INTERVAL = 30.0
+
+#: Of this package: another version of it continues nothing.
+PACKAGE = Path(__file__).parents[2]
 
 SKELETON = "skeleton"  # the tensor whose bytes are JSON
 
@@ -119,6 +125,24 @@ class Checkpoints:
         """Remove the checkpoint, once its training's result is written."""
         for path in self.path.parent.glob(f"{self.path.name}*"):  # with what a killed process left
             path.unlink(missing_ok=True)
+
+
+def checkpoints_of(folder: str | None, inputs: list[str], settings: Settings, seed: int, device: torch.device):
+    """A function that gives the checkpoint of a stack of members; None where there is no folder to keep any in.
+
+    Parameters
+    ----------
+    inputs : digests of everything that the training reads
+    """
+    if folder is None:
+        return None
+    facts = [inputs, as_dict(settings), seed, digest(PACKAGE, "*.py"), str(device)]
+
+    def checkpoint(members: Sequence) -> Checkpoints:
+        described = json.dumps([*facts, [asdict(member) for member in members]])
+        return Checkpoints(folder, hashlib.sha256(described.encode()).hexdigest())
+
+    return checkpoint
 
 
 def _flatten(value, name: str, tensors: dict[str, torch.Tensor]):

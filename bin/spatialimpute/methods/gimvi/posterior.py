@@ -13,6 +13,7 @@ import torch
 from spatialimpute.files.counts import Counts
 from spatialimpute.files.gene_sets import GeneSets
 from spatialimpute.files.predictions import Predictions
+from spatialimpute.folds import held_out_genes, scale_cells
 from spatialimpute.methods.gimvi.data import Member, batch_codes, member_seed
 from spatialimpute.methods.gimvi.distributions import MASKED_LOGIT
 from spatialimpute.methods.gimvi.minibatch import CsrTensor, gather
@@ -81,6 +82,7 @@ class StackSampler:
 def held_out_predictions(
     stacks: list[TrainedStack],
     spatial: Counts,
+    cells: np.ndarray,
     gene_sets: GeneSets,
     sample: str,
     n_samples: int,
@@ -94,37 +96,53 @@ def held_out_predictions(
     one Predictions per (kappa, place); posterior mean and standard deviation over `n_samples` draws per cell
     """
     position = {gene: i for i, gene in enumerate(gene_sets.shared)}
-    genes = [gene for held_out in gene_sets.folds.values() for gene in held_out]
-    fold_of = np.array([fold for fold, held_out in gene_sets.folds.items() for _ in held_out])
-    shape = (len(spatial.cells), len(genes))
-    # Of all members, not of a stack's: a cell's draws must not depend on how members were stacked.
+    all_genes, all_folds = held_out_genes(gene_sets)
+    folds_at: dict[tuple[float, int], set] = {}
+    for stack in stacks:
+        for member in stack.members:
+            folds_at.setdefault((member.kappa, member.place), set()).add(member.fold)
+    results = {}
+    for (kappa, place), folds in sorted(folds_at.items()):
+        mine = np.isin(all_folds, list(folds))
+        empty = [np.full((len(cells), mine.sum()), np.nan, dtype=np.float32) for _ in range(2)]
+        results[kappa, place] = Predictions(
+            *empty, spatial.cells, all_genes[mine], all_folds[mine], "gimvi", sample, kappa, place,
+            np.zeros(mine.sum()),
+        )  # fmt: skip
     chunk = max(1, BLOCK_FLOATS // (sum(len(stack.members) for stack in stacks) * len(gene_sets.shared) * n_samples))
-    results: dict[tuple[float, int], Predictions] = {}
+    on_scale = np.isin(cells, scale_cells(gene_sets, int(cells[-1]) + 1 if gene_sets.scored_cells else len(cells)))
     for stack in stacks:
         sampler = StackSampler(stack, spatial, gene_sets, device)
         noise = _noise(sampler.members, seed, device)
-        for start in range(0, shape[0], chunk):
-            cells = np.arange(start, min(start + chunk, shape[0]))
-            z_mean, z_sd, total = sampler.encode(cells)
+        means = sampler.mean_frequency(np.flatnonzero(on_scale), slice(0, sampler.n_panel))
+        for start in range(0, len(cells), chunk):
+            rows = np.arange(start, min(start + chunk, len(cells)))
+            z_mean, z_sd, total = sampler.encode(rows)
             draws = noise.normal(n_samples, *z_mean.shape[1:])
             frequencies = sampler.frequencies(
                 z_mean.unsqueeze(1) + z_sd.unsqueeze(1) * draws, slice(0, sampler.n_panel)
             )
             sd, mean = torch.std_mean(frequencies, dim=1, correction=0)
             for m, member in enumerate(sampler.members):
-                key = (member.kappa, member.place)
-                if key not in results:
-                    empty = [np.full(shape, np.nan, dtype=np.float32) for _ in range(2)]
-                    results[key] = Predictions(
-                        *empty, spatial.cells, np.array(genes), fold_of, "gimvi", sample, member.kappa, member.place
-                    )
-                columns = np.flatnonzero(fold_of == member.fold)
-                shared = [position[genes[j]] for j in columns]
+                result = results[member.kappa, member.place]
+                columns = np.flatnonzero(result.fold == member.fold)
+                shared = [position[gene] for gene in result.genes[columns]]
                 counted = np.flatnonzero(total[m].cpu().numpy() > 0)
-                where = np.ix_(cells[counted], columns)
-                results[key].mean[where] = mean[m].cpu().numpy()[np.ix_(counted, shared)]
-                results[key].sd[where] = sd[m].cpu().numpy()[np.ix_(counted, shared)]
+                where = np.ix_(rows[counted], columns)
+                result.mean[where] = mean[m].cpu().numpy()[np.ix_(counted, shared)]
+                result.sd[where] = sd[m].cpu().numpy()[np.ix_(counted, shared)]
+                result.mean_frequency[columns] = means[m][shared]
     return [results[key] for key in sorted(results)]
+
+
+def mean_frequencies(stacks, spatial: Counts, gene_sets: GeneSets, genes: list[str], device="cpu") -> np.ndarray:
+    """Mean over cells of each member's frequencies at the posterior mean of z, (M, G)."""
+    position = {gene: i for i, gene in enumerate(gene_sets.genes)}
+    columns = torch.tensor([position[gene] for gene in genes], device=device)
+    every = np.arange(len(spatial.cells))
+    return np.concatenate(
+        [StackSampler(stack, spatial, gene_sets, device).mean_frequency(every, columns) for stack in stacks]
+    )
 
 
 @dataclass

@@ -79,7 +79,7 @@ PRESETS = {
 
 
 def resolve_settings(preset: str, technology: str | None = None, **overrides) -> Settings:
-    """A preset with every override that is not None.
+    """A preset with every override but those that are None or `auto`.
 
     Raises
     ------
@@ -91,7 +91,8 @@ def resolve_settings(preset: str, technology: str | None = None, **overrides) ->
     known = {field.name for field in fields(Settings)}
     if unknown := set(overrides) - known:
         raise InputError(f"unknown training settings: {', '.join(sorted(unknown))}")
-    settings = replace(PRESETS[preset], **{key: value for key, value in overrides.items() if value is not None})
+    given = {key: value for key, value in overrides.items() if value is not None and value != "auto"}
+    settings = replace(PRESETS[preset], **given)
     if settings.spatial_likelihood == "auto":
         settings = replace(settings, spatial_likelihood=LIKELIHOOD_BY_TECHNOLOGY.get(technology, "nb"))
     return settings

@@ -5,10 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from spatialimpute.evaluation.metrics import moran_i
-from spatialimpute.files.counts import Counts
-from spatialimpute.files.gene_sets import GeneSets
-
 #: A sample's mean partial score has to lie above this, with its interval.
 CLEAR_OF_ZERO = 0.05
 N_BOOTSTRAP = 2000
@@ -64,7 +60,7 @@ def headline(partial: pd.Series, given_detected: float, celltype: pd.Series | No
     Parameters
     ----------
     partial, celltype : partial scores per gene of the chosen prediction and of the cell-type mean (None: not run)
-    given_detected : mean over genes of :meth:`Truth.partial` of the chosen prediction, given detected genes as well
+    given_detected : mean over genes of :meth:`FoldTruth.partial` of the chosen prediction, given detected genes as well
     verdict : verdict per gene
     """
     interval = bootstrap_interval(partial.to_numpy())
@@ -83,67 +79,3 @@ def headline(partial: pd.Series, given_detected: float, celltype: pd.Series | No
     share = (verdict == "pass").mean()
     kind = "good" if share >= 0.5 else "limited"
     return Headline(kind, f"{text}; {share:.0%} of {len(verdict)} held-out genes pass", interval)
-
-
-GENE_COLUMNS = [
-    "gene", "measured", "fold", "spearman", "spearman_partial", "spearman_fraction", "n_detected",
-    "detected_fraction", "reference_detected_fraction", "reference_mean", "moran_i", "score", "score_lower",
-    "score_upper", "verdict", "reason",
-]  # fmt: skip
-
-
-def gene_table(
-    spatial: Counts,
-    references: list[Counts],
-    gene_sets: GeneSets,
-    scores: pd.DataFrame | None,
-    passes: float,
-    warns: float,
-) -> pd.DataFrame:
-    """`genes.tsv`: one row per imputed gene, with the columns of GENE_COLUMNS.
-
-    Parameters
-    ----------
-    scores : scores of the chosen prediction, one row per held-out gene; None without cross-validation
-    """
-    table = pd.DataFrame(index=pd.Index(gene_sets.targets, name="gene"), columns=GENE_COLUMNS[1:], dtype=object)
-    table["measured"] = table.index.isin(spatial.genes)
-    table["verdict"] = "not assessed"
-    table["reason"] = np.where(
-        table["measured"], "not cross-validated", "not on the panel: no measurement to judge it by"
-    )
-    _add_measured(table, spatial)
-    _add_reference(table, references)
-    if scores is not None:
-        scores = scores.set_index("gene")
-        for column in ("fold", "spearman", "spearman_partial", "spearman_fraction"):
-            table.loc[scores.index, column] = scores[column]
-        table.loc[scores.index, "score"] = scores["spearman_partial"]
-        judged = verdicts(scores, passes, warns)
-        table.loc[judged.index, ["verdict", "reason"]] = judged
-    return table.reset_index()[GENE_COLUMNS]
-
-
-def _add_measured(table: pd.DataFrame, spatial: Counts) -> None:
-    measured = table.index[table["measured"]]
-    counts = spatial.select(measured)
-    detected = np.asarray((counts > 0).sum(0)).ravel()
-    table.loc[measured, "n_detected"] = detected
-    table.loc[measured, "detected_fraction"] = detected / counts.shape[0]
-    if spatial.coords is not None:
-        logs = counts.copy()
-        logs.data = np.log1p(logs.data)
-        table.loc[measured, "moran_i"] = moran_i(logs, spatial.coords)
-
-
-def _add_reference(table: pd.DataFrame, references: list[Counts]) -> None:
-    """Mean count and detection over the cells of the references that hold each gene."""
-    n_cells, total, detected = (np.zeros(len(table)) for _ in range(3))
-    for reference in references:
-        genes = table.index[table.index.isin(reference.genes)]
-        where, counts = table.index.get_indexer(genes), reference.select(genes)
-        n_cells[where] += counts.shape[0]
-        total[where] += np.asarray(counts.sum(0)).ravel()
-        detected[where] += np.asarray((counts > 0).sum(0)).ravel()
-    table["reference_detected_fraction"] = detected / np.maximum(n_cells, 1)
-    table["reference_mean"] = total / np.maximum(n_cells, 1)

@@ -1,0 +1,72 @@
+"""One sample's held-out genes: what is chosen, the final prediction, and every method's scores, one fold at a time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from spatialimpute.evaluation.choice import KNN, HeldOutEstimate, choose_weights
+from spatialimpute.evaluation.scores import in_order, score_fold
+from spatialimpute.evaluation.truth import Truth
+from spatialimpute.files.predictions import Predictions, PredictionsFile
+
+#: What the final prediction is called among the methods.
+FINAL = "spatialimpute"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What cross-validation says of a sample.
+
+    Attributes
+    ----------
+    prediction : every held-out gene as the final estimator predicts it, with choices made on other folds
+    scores : of it and of every method, see :mod:`spatialimpute.evaluation.scores`
+    given_detected : its mean partial score given the number of detected genes as well
+    knn_weight, knn_weight_by_fold : share of the kNN estimate in the final result, and in each fold's
+    """
+
+    prediction: Predictions
+    scores: pd.DataFrame
+    given_detected: float
+    knn_weight: float
+    knn_weight_by_fold: dict[str, float]
+
+
+def evaluate(
+    files: Sequence[PredictionsFile], kappa_by_fold: Mapping[str, float], truth: Truth, knn_share: bool
+) -> Evaluation:
+    """Choose the kNN weight, and score.
+
+    Parameters
+    ----------
+    files : of all methods, gimVI's members among them
+    kappa_by_fold : fold -> kappa of its ensemble
+    knn_share : whether the kNN estimate may take a share, if it is there
+    """
+    members = [file for file in files if file.method == "gimvi"]
+    knn = next((file for file in files if file.method == KNN), None) if knn_share else None
+    estimate = HeldOutEstimate(members, knn, kappa_by_fold)
+    weight, weight_by_fold = choose_weights(estimate, truth)
+
+    shape = (len(truth.cells), len(truth.genes))
+    mean, sd = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
+    tables, given_detected = [], np.zeros(shape[1])
+    for name in truth.folds:
+        columns, of_fold = np.flatnonzero(truth.fold == name), truth.of(name)
+        chosen = weight_by_fold[name]
+        mean[:, columns], sd[:, columns] = estimate.of(name, [chosen])[chosen]
+        given_detected[columns] = of_fold.partial(mean[:, columns], given_detected=True)
+        final = Predictions(
+            mean[:, columns], None, truth.cells, of_fold.genes, truth.fold[columns], FINAL, files[0].sample
+        )
+        tables.append(score_fold(final, of_fold))
+        tables += [score_fold(file.read(name), of_fold) for file in files if file.has(name)]
+    return Evaluation(
+        prediction=Predictions(mean, sd, truth.cells, truth.genes, truth.fold, FINAL, files[0].sample),
+        scores=in_order(tables),
+        given_detected=float(given_detected.mean()),
+        knn_weight=weight,
+        knn_weight_by_fold=weight_by_fold,
+    )

@@ -1,0 +1,93 @@
+"""gimVI as a method: kappa chosen on the ensemble's first place, then the other places trained at the chosen kappa.
+
+All folds are trained as one program, so gimVI gets the counts of all shared genes, with a mask that says which of them
+a member may use; that a held-out gene's counts change no byte of its prediction is tested.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from spatialimpute.evaluation.choice import KappaChoice
+from spatialimpute.files.inputs import SampleInputs
+from spatialimpute.files.predictions import Predictions
+from spatialimpute.folds import scored_cells
+from spatialimpute.methods.base import Method, require_folds
+from spatialimpute.methods.gimvi import training
+from spatialimpute.methods.gimvi.checkpoints import Checkpoints
+from spatialimpute.methods.gimvi.data import Member, TrainingData
+from spatialimpute.methods.gimvi.posterior import held_out_predictions
+from spatialimpute.methods.gimvi.settings import Settings
+
+#: Posterior samples per model in cross-validation: enough for a mean and a standard deviation.
+CROSSVALIDATION_SAMPLES = 20
+
+
+class GimVI(Method):
+    """gimVI (Lopez et al. 2019, arXiv:1905.02269), as an ensemble per fold.
+
+    Parameters
+    ----------
+    settings : hyperparameters
+    kappas : values of kappa to choose from
+    choose : chooses kappa from the first place's predictions, one per kappa; not asked where there is one kappa
+    seed, device, workers, checkpoint : as in :func:`spatialimpute.methods.gimvi.training.train`
+
+    Attributes
+    ----------
+    stacks : the trained models, once predicted
+    choice : kappa of each fold's ensemble and of the final models
+    """
+
+    name = "gimvi"
+
+    def __init__(
+        self,
+        settings: Settings,
+        kappas: Sequence[float],
+        choose: Callable[[list[Predictions]], KappaChoice],
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+        workers: int = 1,
+        checkpoint: Callable[[list[Member]], Checkpoints] | None = None,
+    ):
+        self.settings, self.kappas, self.choose = settings, list(kappas), choose
+        self.seed, self.device, self.workers, self.checkpoint = seed, device, workers, checkpoint
+        self.stacks: list[training.TrainedStack] = []
+        self.choice: KappaChoice | None = None
+
+    def predict_folds(self, inputs: SampleInputs, sample: str) -> list[Predictions]:
+        gene_sets, spatial = inputs.gene_sets, inputs.spatial()
+        require_folds(sample, gene_sets)
+        data = TrainingData(inputs.references(), spatial, gene_sets, self.settings)
+        cells = scored_cells(gene_sets, len(spatial.cells))
+        scored = spatial.take(cells)
+
+        def predict(members: list[Member]) -> list[Predictions]:
+            stacks = training.train(data, members, self.seed, self.device, self.workers, self.checkpoint)
+            self.stacks += stacks
+            return held_out_predictions(
+                stacks, scored, cells, gene_sets, sample, CROSSVALIDATION_SAMPLES, self.seed, self.device
+            )
+
+        folds = list(gene_sets.folds)
+        if len(self.kappas) == 1:
+            members = ensemble(self.settings, dict.fromkeys(folds, self.kappas[0]), range(self.settings.seeds))
+            predictions = predict(members)
+            self.choice = self.choose([prediction for prediction in predictions if prediction.place == 0])
+            return predictions
+        candidates = [ensemble(self.settings, dict.fromkeys(folds, kappa), range(1)) for kappa in self.kappas]
+        first = predict([member for members in candidates for member in members])
+        self.choice = self.choose(first)
+        others = ensemble(self.settings, self.choice.by_fold, range(1, self.settings.seeds))
+        return first + (predict(others) if others else [])
+
+
+def ensemble(settings: Settings, kappa_by_fold: dict[str | None, float], places: range) -> list[Member]:
+    """Members of an ensemble for each fold (None: the final models), at the fold's kappa."""
+    decoders = settings.decoder_hidden
+    return [
+        Member(fold, kappa, place, decoders[place % len(decoders)])
+        for fold, kappa in kappa_by_fold.items()
+        for place in places
+    ]
