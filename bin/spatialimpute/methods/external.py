@@ -1,4 +1,4 @@
-"""A method in another language or environment: it gets a fold as a folder of text files and leaves its prediction."""
+"""A method in another language or environment: it gets a fold as a folder of text files, and leaves a prediction.
 
     spatial.mtx            cells x genes in use, raw counts (Matrix Market, coordinates)
     spatial_genes.txt      names of its columns
