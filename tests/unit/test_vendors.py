@@ -166,6 +166,7 @@ def test_visium_without_a_scale_stays_in_pixels(tmp_path):
     [
         (bundles.xenium, "cells.parquet", b"no parquet", "damaged or no parquet file"),
         (bundles.xenium, "cell_feature_matrix.h5", b"\x89HDF\r\n\x1a\nhalf", "damaged or truncated HDF5"),
+        (bundles.xenium, "cell_feature_matrix.h5", b"", "expected a 10x matrix, found no HDF5 file; export or copy"),
         (bundles.merscope, "cell_metadata.csv", b"EntityID,fov\n12,1\n", "no column center_x, center_y, which a MERSC"),
         (bundles.merscope, "cell_metadata.csv", b"", "expected a header line"),
         (bundles.visium, "spatial/scalefactors_json.json", b"{", "cannot be read as JSON"),

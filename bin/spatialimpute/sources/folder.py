@@ -10,6 +10,9 @@ from pathlib import Path
 from spatialimpute.errors import InputError
 from spatialimpute.sources.base import Source
 from spatialimpute.sources.cell_table import column_names
+from spatialimpute.sources.hdf5 import top_names
+from spatialimpute.sources.tenx_h5 import TenxH5
+from spatialimpute.sources.tenx_mtx import TenxMtx
 
 N_LISTED = 12
 
@@ -56,6 +59,25 @@ class Folder(Source):
                 f"(found {', '.join(columns[:N_LISTED])}); export the file again"
             )
         return columns
+
+
+def open_tenx(path: Path) -> Source:
+    """The 10x matrix within an instrument's folder, as HDF5 or as a folder.
+
+    Raises
+    ------
+    InputError
+        It is another kind of file.
+    """
+    if path.is_dir():
+        return TenxMtx(path)
+    if TenxH5.is_it(path):
+        return TenxH5(path)
+    found = ", ".join(sorted(top_names(path)))
+    raise InputError(
+        f"{path}: expected a 10x matrix, found {f'HDF5 of {found}' if found else 'no HDF5 file'}; "
+        "export or copy it again"
+    )
 
 
 def _matches(folder: Path, pattern: str) -> list[Path]:

@@ -9,8 +9,7 @@ from pathlib import Path
 from spatialimpute.errors import InputError
 from spatialimpute.sources.base import Header
 from spatialimpute.sources.cell_table import column_names, join, keep, place, read_cells, to_microns, to_numbers
-from spatialimpute.sources.folder import Folder, listing
-from spatialimpute.sources.formats import open_tenx
+from spatialimpute.sources.folder import Folder, listing, open_tenx
 from spatialimpute.sources.guard import read_json
 from spatialimpute.sources.text import SAFE_NUMBERS, open_text
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from spatialimpute.sources.base import Header
 from spatialimpute.sources.cell_table import join, place, read_cells
-from spatialimpute.sources.folder import Folder
-from spatialimpute.sources.formats import open_tenx
+from spatialimpute.sources.folder import Folder, open_tenx
 
 CENTERS = ("x_centroid", "y_centroid")  # microns
 
