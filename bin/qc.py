@@ -56,21 +56,21 @@ def main(
     from spatialimpute.files.sealed import digest_all, write_json
     from spatialimpute.files.tsv import write_tsv
     from spatialimpute.qc.clean import Thresholds, clean_counts, steps_table
-    from spatialimpute.sources.folders import source_files
-    from spatialimpute.sources.formats import find_sidecar
-    from spatialimpute.sources.readers import read_raw
+    from spatialimpute.sources import open_source
+    from spatialimpute.sources.coordinates import find_sidecar
 
     if coords is None and role == "spatial":
         coords = find_sidecar(path)
     try:
-        raw = read_raw(path, coords, [key for key in (batch_key, celltype_key) if key])
+        raw_source = open_source(path)
+        raw = raw_source.read([key for key in (batch_key, celltype_key) if key], coords)
         counts, summary = clean_counts(
             raw,
             id=id_,
             role=role,
             technology=technology,
             source=path.name,
-            source_digest=digest_all(source_files(path)),
+            source_digest=digest_all(raw_source.files()),
             batch_key=batch_key,
             celltype_key=celltype_key,
             aliases=read_aliases(gene_aliases) if gene_aliases else None,

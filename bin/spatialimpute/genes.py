@@ -4,7 +4,6 @@ Only the spatial gene *names* enter: whatever is chosen from spatial counts woul
 cross-validation holds out.
 """
 
-import difflib
 import logging
 import warnings
 from collections import Counter
@@ -17,6 +16,7 @@ import scipy.sparse as sp
 from spatialimpute.errors import InputError
 from spatialimpute.files.counts import Counts
 from spatialimpute.files.gene_sets import GeneSets
+from spatialimpute.nearest import nearest_listed
 
 log = logging.getLogger(__name__)
 
@@ -236,13 +236,7 @@ def _resolve_requested(sample, requested, spatial_genes, references) -> list[str
 def _describe(gene: str, known: Sequence[str], spatial_genes: Sequence[str]) -> str:
     if gene in set(spatial_genes):
         return f"{gene!r} (measured by the spatial gene_sets, but absent from the reference)"
-    return f"{gene!r}{_nearest(gene, known)}"
-
-
-def _nearest(gene: str, known: Sequence[str]) -> str:
-    by_case = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(gene.casefold(), by_case, n=3)
-    return f" (nearest names: {', '.join(by_case[name] for name in near)})" if near else ""
+    return f"{gene!r}{nearest_listed(gene, known)}"
 
 
 def _folds(sample, shared, references, gene_folds, cv_folds, seed) -> tuple[dict[str, list[str]], str]:
@@ -286,7 +280,7 @@ def _given_folds(sample, shared, gene_folds) -> dict[str, list[str]]:
         raise InputError(
             f"{sample}: gene_folds names {len(unknown)} genes that are not among the {len(shared)} shared genes in "
             "use (of the spatial gene_sets, of every reference, and within max_shared_genes): "
-            + "; ".join(f"{gene!r}{_nearest(gene, shared)}" for gene in unknown[:5])
+            + "; ".join(f"{gene!r}{nearest_listed(gene, shared)}" for gene in unknown[:5])
         )
     if twice := [gene for gene, n in Counter(matched[gene] for gene in listed).items() if n > 1]:
         raise InputError(f"{sample}: gene_folds holds out {twice[0]!r} more than once; expected once at most")

@@ -50,7 +50,9 @@ cell("no such batch column", "spatial_batch_key", "slice", "no such column of th
 cell("misspelled batch column", "reference_batch_key", "donnor", "did you mean 'donor'?")
 cell("no such cell type column", "celltype_key", "kinds", "did you mean 'kind'?")
 cell("missing gene list", "genes", "lists/genes.txt", "no such file; correct the path, or name genes")
-cell("unknown gene", "genes", "Gene1;Gene999", "1 of 2 genes are not in reference.h5ad: 'Gene999'", "nearest: Gene")
+cell(
+    "unknown gene", "genes", "Gene1;Gene999", "1 of 2 genes are not in reference.h5ad: 'Gene999'", "nearest names: Gene"
+)
 
 
 @case("sheet: a folder", "(Is a directory); correct the path")

@@ -22,15 +22,14 @@ def counted(path: Path) -> None:
     """Everything that the check of inputs and QC do with a file of counts."""
     from spatialimpute.check.gene_spellings import gene_spellings
     from spatialimpute.qc.clean import clean_counts
-    from spatialimpute.sources.formats import find_sidecar, read_header
-    from spatialimpute.sources.readers import read_raw
+    from spatialimpute.sources import open_source
+    from spatialimpute.sources.coordinates import find_sidecar
 
     gene_spellings(path)
-    read_header(path)
-    clean_counts(
-        read_raw(path, find_sidecar(path), ["kind"]), id="x", role="spatial", technology="MERFISH", source=path.name,
-        celltype_key="kind",
-    )  # fmt: skip
+    source = open_source(path)
+    source.header()
+    raw = source.read(["kind"], find_sidecar(path))
+    clean_counts(raw, id="x", role="spatial", technology="MERFISH", source=path.name, celltype_key="kind")
 
 
 def sheet(path: Path) -> None:

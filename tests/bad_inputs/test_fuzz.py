@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutations import BYTE_EDITS, OBJECT_EDITS, edit_bytes, edit_objects
 from reading import counted, gene_lists, sheet
-from spatialimpute.sources.folders import source_files
+from spatialimpute.sources import open_source
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = os.environ.get("FUZZ_EXAMPLES")
@@ -163,7 +163,7 @@ def test_instruments_folders_with_odd_bytes(attempt, originals, workplace, name,
     folder = workplace / "run"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(originals / "folders" / name, folder)
-    files = source_files(folder)
+    files = open_source(folder).files()
     edit_bytes(files[int(which * len(files))], edits)
     assert attempt(counted, folder) == ""
 

@@ -15,8 +15,7 @@ from spatialimpute.check.named_files import GPU_DEVICES, check_accelerator
 from spatialimpute.files.counts import read_counts
 from spatialimpute.files.tsv import read_tsv, write_tsv
 from spatialimpute.report.content import SectionWriter, escape
-from spatialimpute.sources import memory
-from spatialimpute.sources.readers import read_raw
+from spatialimpute.sources import guard, open_source
 
 HOSTILE = [
     "=cmd|' /C calc'!A0",
@@ -116,7 +115,7 @@ def test_names_are_text_in_the_report(tmp_path):
 
 
 def test_more_than_the_memory_is_refused_before_it_is_allocated(folder, monkeypatch):
-    monkeypatch.setattr(memory, "available_memory", lambda: 1000)
+    monkeypatch.setattr(guard, "available_memory", lambda: 1000)
     code, said = run("qc", qc("s1", "spatial", "--input", "spatial.h5ad"), folder)
     assert code == 137
     assert "the content of spatial.h5ad takes 0.0 GB" in said and "Give this step more memory" in said
@@ -127,11 +126,11 @@ def test_the_old_reader_of_h5ad_needs_memory_for_everything(folder, monkeypatch)
     """It reads dense matrices and `uns` whole; the new one takes the former by blocks and leaves out the latter."""
     data(np.zeros((12, 11), np.float32)).write_h5ad(folder / "x.h5ad")
     edit(folder / "x.h5ad", lambda file: file.create_dataset("uns/big", data=np.zeros(2_000_000)))
-    monkeypatch.setattr(memory, "available_memory", lambda: 10_000_000)
-    assert read_raw(folder / "x.h5ad").n_obs == 12
+    monkeypatch.setattr(guard, "available_memory", lambda: 10_000_000)
+    assert open_source(folder / "x.h5ad").read().n_obs == 12
     edit(folder / "x.h5ad", lambda file: file.attrs.__delitem__("encoding-type"))
     with pytest.raises(MemoryError, match="the content of .*x.h5ad takes 0.0 GB"):
-        read_raw(folder / "x.h5ad")
+        open_source(folder / "x.h5ad").read()
 
 
 def test_what_a_soft_link_leads_to_needs_memory(folder, monkeypatch):
@@ -142,21 +141,21 @@ def test_what_a_soft_link_leads_to_needs_memory(folder, monkeypatch):
         file["obsm/coords"] = h5py.SoftLink("/uns/big")
 
     edit(folder / "x.h5ad", link)
-    monkeypatch.setattr(memory, "available_memory", lambda: 10_000_000)
+    monkeypatch.setattr(guard, "available_memory", lambda: 10_000_000)
     with pytest.raises(MemoryError):
-        read_raw(folder / "x.h5ad")
+        open_source(folder / "x.h5ad").read()
 
 
 def test_a_unit_of_coordinates_is_one_text(folder):
     data().write_h5ad(folder / "x.h5ad")
     edit(folder / "x.h5ad", lambda file: file.create_dataset("uns/coordinate_unit", data=["um"] * 1000))
-    assert read_raw(folder / "x.h5ad").uns["coordinate_unit"] == "unknown"
+    assert open_source(folder / "x.h5ad").read().uns["coordinate_unit"] == "unknown"
 
 
 def test_spellings_of_genes_are_read_within_the_memory(folder, monkeypatch):
     path = folder / "spatial.h5ad"
     assert "gene3" in gene_spellings(path)
-    monkeypatch.setattr(memory, "available_memory", lambda: 1000)
+    monkeypatch.setattr(guard, "available_memory", lambda: 1000)
     assert gene_spellings(path) is None
 
 
@@ -165,9 +164,9 @@ def test_control_groups_limit_the_memory(monkeypatch, tmp_path):
     (tmp_path / "job/step").mkdir(parents=True)
     (tmp_path / "job/memory.max").write_text("12345\n")
     (tmp_path / "job/step/memory.max").write_text("max\n")
-    monkeypatch.setattr(memory, "GROUPS", tmp_path / "self")
-    monkeypatch.setattr(memory, "GROUP_ROOT", tmp_path)
-    assert memory.available_memory() == 12345
+    monkeypatch.setattr(guard, "GROUPS", tmp_path / "self")
+    monkeypatch.setattr(guard, "GROUP_ROOT", tmp_path)
+    assert guard.available_memory() == 12345
 
 
 def test_honest_files_pass_the_bounds(tmp_path):
@@ -175,7 +174,7 @@ def test_honest_files_pass_the_bounds(tmp_path):
     data().write_h5ad(tmp_path / "x.h5ad", compression="gzip")
     with h5py.File(tmp_path / "x.h5ad", "r+") as file:
         file["uns/again"] = h5py.SoftLink("/X")
-    np.testing.assert_array_equal(read_raw(tmp_path / "x.h5ad").X.toarray(), COUNTS)
+    np.testing.assert_array_equal(open_source(tmp_path / "x.h5ad").read().X.toarray(), COUNTS)
 
 
 def test_a_gpu_that_is_not_there_is_said_at_once(monkeypatch, tmp_path):

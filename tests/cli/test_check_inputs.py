@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import vendor_bundles as bundles
 
 ROOT = Path(__file__).resolve().parents[2]
 GIVEN = {"input": "sheet.csv", "outdir": "results", "min_shared_genes": 2}
@@ -176,13 +177,20 @@ def test_rows_that_disagree_on_a_shared_reference(folder):
     assert "row 2 has 'donor' for the same reference" in problems(folder, [header, *rows])
 
 
-def test_it_imports_nothing_heavy():
+def test_it_imports_nothing_heavy(folder, tmp_path):
+    paths = [bundles.xenium(tmp_path / "xenium"), bundles.visium(tmp_path / "visium", mtx=True)]
+    paths += [write(tmp_path / write.__name__) for write in (bundles.merscope, bundles.cosmx, bundles.spatialdata)]
+    paths += [tmp_path / "xenium/cell_feature_matrix.h5", tmp_path / "visium/filtered_feature_bc_matrix"]
+    paths += [folder / "spatial.h5ad", folder / "placed.csv"]
     code = (
         "import sys; sys.path.insert(0, 'bin'); import h5py, spatialimpute.check.named_files, "
-        "spatialimpute.check.params, spatialimpute.check.sheet; "
-        "print({'pandas', 'anndata', 'scanpy', 'torch'} & set(sys.modules))"
+        "spatialimpute.check.params, spatialimpute.check.sheet\n"
+        "from spatialimpute.sources import open_source\n"
+        "for source in map(open_source, sys.argv[1:]): source.header(), source.files(), source.gene_names()\n"
+        "print({'pandas', 'anndata', 'scanpy', 'torch', 'scipy.sparse'} & set(sys.modules))"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    command = [sys.executable, "-c", code, *paths]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert result.stdout.strip() == "set()", result.stderr
 
 

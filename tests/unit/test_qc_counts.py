@@ -16,7 +16,7 @@ from spatialimpute.qc.cells import find_duplicates, find_outliers
 from spatialimpute.qc.clean import Thresholds, clean_counts, steps_table
 from spatialimpute.qc.gene_names import canonical_names, control_probes, sum_duplicates
 from spatialimpute.qc.raw_counts import find_raw_counts
-from spatialimpute.sources.readers import read_raw
+from spatialimpute.sources import open_source
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data at {DATA}")
@@ -278,7 +278,7 @@ def test_a_single_cell_or_gene_is_refused():
 @pytest.mark.realdata
 @needs_data
 def test_osmfish_hides_454_duplicates():
-    raw = read_raw(DATA / "osmfish_sscortex_spatial.h5ad")
+    raw = open_source(DATA / "osmfish_sscortex_spatial.h5ad").read()
     counts, summary = clean(raw)
     assert steps(summary) == {"duplicate cells": 454}
     assert set(raw.obs_names[raw.obs["is_duplicate"].to_numpy(bool)]) == set(raw.obs_names) - set(counts.cells)
@@ -299,5 +299,5 @@ def test_osmfish_hides_454_duplicates():
     ],
 )
 def test_nothing_else_is_dropped_from_real_data(name, role, expected):
-    _, summary = clean(read_raw(DATA / f"{name}.h5ad"), role=role)
+    _, summary = clean(open_source(DATA / f"{name}.h5ad").read(), role=role)
     assert steps(summary) == expected

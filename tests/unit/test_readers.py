@@ -12,9 +12,10 @@ import pytest
 import scipy.io
 import scipy.sparse as sp
 from spatialimpute.errors import InputError
-from spatialimpute.sources import readers, tables
-from spatialimpute.sources.formats import coordinate_columns, detect_format, find_sidecar, read_header
-from spatialimpute.sources.readers import read_raw
+from spatialimpute.sources import matrix, open_source
+from spatialimpute.sources import table as tables
+from spatialimpute.sources.coordinates import find_sidecar
+from spatialimpute.sources.vocabulary import coordinate_columns
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data at {DATA}")
@@ -68,12 +69,12 @@ def check(data: ad.AnnData, coords=None) -> None:
 
 @pytest.mark.parametrize("kind", ["csr", "csc", "dense", "int64"])
 def test_h5ad_by_storage(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr(readers, "BLOCK_BYTES", 40)  # dense matrices in blocks of one row
+    monkeypatch.setattr(matrix, "BLOCK_BYTES", 40)  # dense matrices in blocks of one row
     make = {"csr": sp.csr_matrix, "csc": sp.csc_matrix, "dense": np.asarray, "int64": np.asarray}[kind]
     x = make(COUNTS.astype(np.int64 if kind == "int64" else np.float32))
     data = ad.AnnData(x, obs=pd.DataFrame(index=CELLS), var=pd.DataFrame(index=GENES), obsm={"X_spatial": XY})
     data.write_h5ad(tmp_path / "x.h5ad")
-    check(read_raw(tmp_path / "x.h5ad"), XY)
+    check(open_source(tmp_path / "x.h5ad").read(), XY)
 
 
 def test_h5ad_without_x_and_with_raw_and_layers(tmp_path):
@@ -82,21 +83,21 @@ def test_h5ad_without_x_and_with_raw_and_layers(tmp_path):
     data.raw = ad.AnnData(x, var=pd.DataFrame(index=GENES))
     data.layers["counts"], data.layers["other"] = x, x
     data.write_h5ad(tmp_path / "x.h5ad")
-    read = read_raw(tmp_path / "x.h5ad")
+    read = open_source(tmp_path / "x.h5ad").read()
     np.testing.assert_array_equal(read.raw.X.toarray(), COUNTS)
     np.testing.assert_array_equal(read.layers["counts"].toarray(), COUNTS)
     assert list(read.layers) == ["counts"]
     ad.AnnData(obs=data.obs, var=data.var, layers={"counts": x}).write_h5ad(tmp_path / "y.h5ad")
-    assert read_raw(tmp_path / "y.h5ad").X is None
+    assert open_source(tmp_path / "y.h5ad").read().X is None
 
 
 def test_h5ad_coordinates_in_obs_columns(tmp_path):
     obs = pd.DataFrame({"x_centroid": XY[:, 0], "Y_Centroid": XY[:, 1]}, index=CELLS)
     ad.AnnData(sp.csr_matrix(COUNTS), obs=obs, var=pd.DataFrame(index=GENES)).write_h5ad(tmp_path / "x.h5ad")
-    data = read_raw(tmp_path / "x.h5ad")
+    data = open_source(tmp_path / "x.h5ad").read()
     check(data, XY)
     assert data.uns["coordinate_unit"] == "um"
-    assert read_header(tmp_path / "x.h5ad").coordinates
+    assert open_source(tmp_path / "x.h5ad").header().coordinates
 
 
 @pytest.mark.parametrize("shape", [(4, 1), (4, 4)])
@@ -104,20 +105,20 @@ def test_coordinates_of_the_wrong_shape(tmp_path, shape):
     data = ad.AnnData(sp.csr_matrix(COUNTS), obsm={"spatial": np.zeros(shape)})
     data.write_h5ad(tmp_path / "x.h5ad")
     with pytest.raises(InputError, match=r"shape \(4, \d\), expected \(cells, 2\) or \(cells, 3\)"):
-        read_raw(tmp_path / "x.h5ad")
+        open_source(tmp_path / "x.h5ad").read()
 
 
 def test_coordinates_that_are_text(tmp_path):
     obs = pd.DataFrame({"x": ["left"] * 4, "y": ["up"] * 4}, index=CELLS)
     ad.AnnData(sp.csr_matrix(COUNTS), obs=obs).write_h5ad(tmp_path / "x.h5ad")
     with pytest.raises(InputError, match="columns x, y are not numbers"):
-        read_raw(tmp_path / "x.h5ad")
+        open_source(tmp_path / "x.h5ad").read()
 
 
 def test_10x_h5(tmp_path):
     write_10x_h5(tmp_path / "x.h5")
-    assert read_header(tmp_path / "x.h5").format == "10x h5"
-    data = read_raw(tmp_path / "x.h5")
+    assert open_source(tmp_path / "x.h5").kind == "10x h5"
+    data = open_source(tmp_path / "x.h5").read()
     check(data)
     assert data.var["feature_types"].iloc[2] == "Negative Control Probe"
 
@@ -131,7 +132,7 @@ def test_10x_folder(tmp_path, features, compress, columns):
     (tmp_path / "x.coords.csv").write_text(
         "barcode,x,y\n" + "".join(f"{c},{x},{y}\n" for c, (x, y) in zip(CELLS, XY, strict=True))
     )
-    data = read_raw(tmp_path / "x", find_sidecar(tmp_path / "x"))
+    data = open_source(tmp_path / "x").read(coords=find_sidecar(tmp_path / "x"))
     if columns == 1:
         data.var_names = GENES
     check(data, XY)
@@ -141,10 +142,10 @@ def test_10x_folder_with_a_file_missing_or_of_another_size(tmp_path):
     write_mtx(tmp_path / "x", "features.tsv", False)
     (tmp_path / "x" / "barcodes.tsv").write_text("a\nb\n")
     with pytest.raises(InputError, match="names 3 genes and barcodes.tsv 2 cells"):
-        read_raw(tmp_path / "x")
+        open_source(tmp_path / "x").read()
     (tmp_path / "x" / "barcodes.tsv").unlink()
     with pytest.raises(InputError, match="barcodes.tsv.* is missing"):
-        read_raw(tmp_path / "x")
+        open_source(tmp_path / "x").read()
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".tsv", ".txt"])
@@ -154,24 +155,24 @@ def test_table(tmp_path, suffix, block, monkeypatch):
     path = tmp_path / f"x{suffix}"
     frame = table(x=XY[:, 0], y=XY[:, 1], cell_type=["n", "g", "n", "g"], fov=1)
     frame.to_csv(path, sep="," if ".csv" in suffix else "\t", encoding="utf-8-sig")
-    data = read_raw(path)
+    data = open_source(path).read()
     check(data, XY)
     assert list(data.obs["cell_type"]) == ["n", "g", "n", "g"]
-    assert read_header(path).coordinates
+    assert open_source(path).header().coordinates
 
 
 def test_table_with_sidecar_in_another_order_and_with_repeated_genes(tmp_path):
     table().set_axis(["Gad1", "Sst", "Gad1"], axis=1).to_csv(tmp_path / "x.csv", index_label="cell_id")
     frame = pd.DataFrame(XY, index=pd.Index(CELLS, name="cell_id"), columns=["X", "Y"]).iloc[::-1]
     frame.to_csv(tmp_path / "x.coords.csv")
-    data = read_raw(tmp_path / "x.csv", find_sidecar(tmp_path / "x.csv"))
+    data = open_source(tmp_path / "x.csv").read(coords=find_sidecar(tmp_path / "x.csv"))
     np.testing.assert_array_equal(data.obsm["spatial"], XY)
     assert list(data.var_names) == ["Gad1", "Sst", "Gad1"]
 
 
 def test_table_without_cell_ids_and_with_numeric_keys(tmp_path):
     table(slice=[1, 1, 2, 2]).to_csv(tmp_path / "x.csv", index=False)
-    data = read_raw(tmp_path / "x.csv", keys=["slice"])
+    data = open_source(tmp_path / "x.csv").read(["slice"])
     assert list(data.obs_names) == ["cell1", "cell2", "cell3", "cell4"]
     assert list(data.obs["slice"]) == [1, 1, 2, 2]
     check(data)
@@ -180,7 +181,7 @@ def test_table_without_cell_ids_and_with_numeric_keys(tmp_path):
 def test_sidecar_keeps_ids_with_leading_zeros(tmp_path):
     table().set_axis(["01", "02", "03", "04"]).to_csv(tmp_path / "x.csv")
     (tmp_path / "x.coords.csv").write_text("cell,x,y,z\n04,1,1,1\n03,2,2,2\n02,3,3,3\n01,4,4,4\n")
-    data = read_raw(tmp_path / "x.csv", tmp_path / "x.coords.csv")
+    data = open_source(tmp_path / "x.csv").read(coords=tmp_path / "x.coords.csv")
     assert data.obsm["spatial"][:, 2].tolist() == [4, 3, 2, 1]
 
 
@@ -203,7 +204,7 @@ def test_sidecar_keeps_ids_with_leading_zeros(tmp_path):
 def test_files_that_cannot_be_read(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=message):
-        read_raw(tmp_path / name)
+        open_source(tmp_path / name).read()
 
 
 @pytest.mark.parametrize(
@@ -220,7 +221,7 @@ def test_sidecars_that_do_not_fit(tmp_path, text, message):
     table().to_csv(tmp_path / "x.csv")
     (tmp_path / "x.coords.csv").write_text(text)
     with pytest.raises(InputError, match=message):
-        read_raw(tmp_path / "x.csv", tmp_path / "x.coords.csv")
+        open_source(tmp_path / "x.csv").read(coords=tmp_path / "x.coords.csv")
 
 
 def test_damaged_and_foreign_hdf5(tmp_path):
@@ -228,16 +229,16 @@ def test_damaged_and_foreign_hdf5(tmp_path):
     whole = (tmp_path / "x.h5ad").read_bytes()
     (tmp_path / "half.h5ad").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="damaged or truncated"):
-        read_header(tmp_path / "half.h5ad")
+        open_source(tmp_path / "half.h5ad").header()
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["image"] = np.zeros(3)
     with pytest.raises(InputError, match="neither h5ad, loom nor 10x .*image"):
-        detect_format(tmp_path / "other.h5")
+        open_source(tmp_path / "other.h5")
     with h5py.File(tmp_path / "x.h5ad", "a") as file:
         del file["var"]
         file["var"] = np.zeros(3)
     with pytest.raises(InputError, match="cannot be read as h5ad"):
-        read_raw(tmp_path / "x.h5ad")
+        open_source(tmp_path / "x.h5ad").read()
 
 
 def test_coordinate_names_of_vendors():
@@ -257,11 +258,11 @@ def test_coordinate_names_of_vendors():
     ],
 )
 def test_published_files(name, shape, columns):
-    data = read_raw(DATA / name)
+    data = open_source(DATA / name).read()
     assert data.shape == shape
     assert data.obsm["spatial"].shape == (shape[0], 2)
     assert columns <= set(data.obs)
-    assert columns <= set(read_header(DATA / name).columns)
+    assert columns <= set(open_source(DATA / name).header().columns)
     assert data.var_names.is_unique and data.X.sum() > 0
 
 
@@ -269,4 +270,4 @@ def test_h5ad_says_the_unit_of_its_coordinates(tmp_path):
     data = ad.AnnData(np.ones((3, 2), dtype=np.float32), obsm={"spatial": np.zeros((3, 2))})
     data.uns["coordinate_unit"] = "micrometer"
     data.write_h5ad(tmp_path / "a.h5ad")
-    assert read_raw(tmp_path / "a.h5ad").uns["coordinate_unit"] == "um"
+    assert open_source(tmp_path / "a.h5ad").read().uns["coordinate_unit"] == "um"

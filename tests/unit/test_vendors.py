@@ -10,11 +10,8 @@ import pytest
 import vendor_bundles as bundles
 from spatialimpute.errors import InputError
 from spatialimpute.qc.clean import clean_counts
-from spatialimpute.sources import memory
+from spatialimpute.sources import guard, open_source
 from spatialimpute.sources.cell_table import read_cells
-from spatialimpute.sources.folders import source_files
-from spatialimpute.sources.formats import read_header
-from spatialimpute.sources.readers import read_raw
 from spatialimpute.sources.spatialdata import _read_points
 from spatialimpute.technologies import other_instrument
 from vendor_bundles import COUNTS, GENES, XY
@@ -42,9 +39,10 @@ XENIUM_BYTES = [cell.encode() for cell in bundles.XENIUM_CELLS]
 @pytest.mark.filterwarnings("ignore:zarr v3 autosharding")
 def test_counts_cells_and_places(tmp_path, write, kind, cells, unit):
     folder = write(tmp_path / "any name")
-    header = read_header(folder)
-    assert header.format == kind and header.coordinates
-    data = read_raw(folder)
+    source = open_source(folder)
+    header = source.header()
+    assert source.kind == kind and header.coordinates
+    data = source.read()
     np.testing.assert_array_equal(data[:, GENES].X.toarray(), COUNTS)
     np.testing.assert_allclose(data.obsm["spatial"], XY, rtol=1e-9)
     assert data.uns["coordinate_unit"] == unit
@@ -56,8 +54,8 @@ def test_counts_cells_and_places(tmp_path, write, kind, cells, unit):
 @pytest.mark.parametrize("arguments", [{}, {"gz": False}, {"fov_after": True}])
 def test_cosmx(tmp_path, arguments):
     folder = bundles.cosmx(tmp_path / "x", **arguments)
-    assert read_header(folder).format == "CosMx folder"
-    data = read_raw(folder)
+    assert open_source(folder).kind == "CosMx folder"
+    data = open_source(folder).read()
     assert list(data.obs_names) == ["1_1", "1_2", "1_3", "2_1", "2_10"]
     np.testing.assert_array_equal(data[:, GENES].X.toarray(), COUNTS)
     np.testing.assert_allclose(data.obsm["spatial"], XY * 10 * 0.120280945)
@@ -68,8 +66,8 @@ def test_cosmx(tmp_path, arguments):
 
 def test_starmap_plus(tmp_path):
     folder = bundles.starmap_plus(tmp_path / "x")
-    assert read_header(folder).coordinates
-    data = read_raw(folder)
+    assert open_source(folder).header().coordinates
+    data = open_source(folder).read()
     np.testing.assert_array_equal(data.X.toarray(), COUNTS)
     np.testing.assert_array_equal(data.obsm["spatial"], np.column_stack([XY, np.full(5, 0.5)]))
     assert list(data.obs["Main_molecular_cell_type"]) == ["GABA"] * 5
@@ -81,7 +79,7 @@ def test_starmap_plus(tmp_path):
     [(bundles.xenium, 3 / 35), (bundles.merscope, 3 / 35), (bundles.cosmx, 3 / 35), (bundles.visium, None)],
 )
 def test_controls_are_no_genes(tmp_path, write, rate):
-    raw = read_raw(write(tmp_path / "x"))
+    raw = open_source(write(tmp_path / "x")).read()
     counts, summary = clean_counts(raw, id="s", role="spatial", technology="other", source="x")
     assert list(counts.genes) == GENES
     assert summary["control_probe_rate"] == (rate if rate is None else pytest.approx(rate))
@@ -89,7 +87,7 @@ def test_controls_are_no_genes(tmp_path, write, rate):
 
 
 def test_spots_outside_of_the_tissue_are_accounted_for(tmp_path):
-    raw = read_raw(bundles.visium(tmp_path / "x", outside=2))
+    raw = open_source(bundles.visium(tmp_path / "x", outside=2)).read()
     counts, summary = clean_counts(raw, id="s", role="spatial", technology="Visium", source="x")
     assert list(counts.cells) == bundles.BARCODES[:3]
     assert (summary["n_cells_in"], summary["n_cells"]) == (5, 3)
@@ -101,7 +99,7 @@ def test_cells_that_one_side_lacks(tmp_path):
     folder = bundles.merscope(tmp_path / "x")
     cells = pd.read_csv(folder / "cell_metadata.csv", dtype=str)
     cells.iloc[1:].to_csv(folder / "cell_metadata.csv", index=False)
-    data = read_raw(folder)
+    data = open_source(folder).read()
     assert list(data.obs_names) == bundles.MERSCOPE_CELLS[:4]
     np.testing.assert_allclose(data.obsm["spatial"], XY[:4])
     assert data.uns["read_steps"][0]["examples"] == ["12"]
@@ -110,11 +108,11 @@ def test_cells_that_one_side_lacks(tmp_path):
     cells.to_csv(folder / "cell_metadata.csv", index=False)
     message = "1 of 5 cells with counts have no row here .first: '12'., and 1 of 5 rows have no counts .first: '13'."
     with pytest.raises(InputError, match=message):
-        read_raw(folder)
+        open_source(folder).read()
 
     counts = pd.read_csv(folder / "cell_by_gene.csv", dtype=str)
     counts.iloc[:4].to_csv(folder / "cell_by_gene.csv", index=False)
-    assert "1 of 5 cells of cell_metadata.csv have no counts" in read_raw(folder).uns["read_warnings"][0]
+    assert "1 of 5 cells of cell_metadata.csv have no counts" in open_source(folder).read().uns["read_warnings"][0]
 
 
 @pytest.mark.parametrize(
@@ -134,31 +132,31 @@ def test_cells_that_one_side_lacks(tmp_path):
 def test_half_a_folder(tmp_path, write, missing, message):
     folder = write(tmp_path / "x")
     (folder / missing).unlink()
-    for read in (read_header, read_raw):
+    for look in ("header", "read"):
         with pytest.raises(InputError, match=message):
-            read(folder)
+            getattr(open_source(folder), look)()
 
 
 def test_two_runs_in_one_folder(tmp_path):
     folder = bundles.cosmx(tmp_path / "x")
     (folder / "._Brain_S1_exprMat_file.csv.gz").write_text("a Mac's own")
-    assert read_header(folder).coordinates
+    assert open_source(folder).header().coordinates
     (folder / "Brain_S2_exprMat_file.csv.gz").write_text("")
     with pytest.raises(InputError, match="expected one .*found Brain_S1_exprMat_file.csv.gz, Brain_S2"):
-        read_header(folder)
+        open_source(folder).header()
 
 
 def test_visium_hd_needs_a_bin_size(tmp_path):
     bin_ = bundles.visium(tmp_path / "x" / "binned_outputs" / "square_008um", "tissue_positions.parquet")
     with pytest.raises(InputError, match="several bin sizes; name the folder of one, .*square_008um"):
-        read_header(tmp_path / "x")
-    assert read_raw(bin_).uns["technologies"] == ("Visium HD",)
+        open_source(tmp_path / "x").header()
+    assert open_source(bin_).read().uns["technologies"] == ("Visium HD",)
 
 
 def test_visium_without_a_scale_stays_in_pixels(tmp_path):
     folder = bundles.visium(tmp_path / "x")
     (folder / "spatial" / "scalefactors_json.json").unlink()
-    data = read_raw(folder)
+    data = open_source(folder).read()
     assert data.uns["coordinate_unit"] == "px" and "stay in pixels" in data.uns["read_warnings"][0]
     np.testing.assert_allclose(data.obsm["spatial"], XY / bundles.PIXEL_UM)
 
@@ -168,6 +166,7 @@ def test_visium_without_a_scale_stays_in_pixels(tmp_path):
     [
         (bundles.xenium, "cells.parquet", b"no parquet", "damaged or no parquet file"),
         (bundles.xenium, "cell_feature_matrix.h5", b"\x89HDF\r\n\x1a\nhalf", "damaged or truncated HDF5"),
+        (bundles.xenium, "cell_feature_matrix.h5", b"", "expected a 10x matrix, found no HDF5 file; export or copy"),
         (bundles.merscope, "cell_metadata.csv", b"EntityID,fov\n12,1\n", "no column center_x, center_y, which a MERSC"),
         (bundles.merscope, "cell_metadata.csv", b"", "expected a header line"),
         (bundles.visium, "spatial/scalefactors_json.json", b"{", "cannot be read as JSON"),
@@ -178,9 +177,9 @@ def test_visium_without_a_scale_stays_in_pixels(tmp_path):
 def test_damage_that_the_header_shows(tmp_path, write, name, content, message):
     folder = write(tmp_path / "x")
     (folder / name).write_bytes(content)
-    for read in (read_header, read_raw):
+    for look in ("header", "read"):
         with pytest.raises(InputError, match=message):
-            read(folder)
+            getattr(open_source(folder), look)()
 
 
 @pytest.mark.parametrize(
@@ -202,7 +201,7 @@ def test_damage_that_reading_shows(tmp_path, write, name, content, message):
     folder = write(tmp_path / "x")
     (folder / name).write_text(content)
     with pytest.raises(InputError, match=message):
-        read_raw(folder)
+        open_source(folder).read()
 
 
 @pytest.mark.filterwarnings("ignore:zarr v3 autosharding")
@@ -212,19 +211,19 @@ def test_stores_that_cannot_be_read(tmp_path):
     about = json.loads(array.read_text())
     array.write_text(json.dumps({**about, "filters": [{"id": "pickle"}]}))
     with pytest.raises(InputError, match="stored as pickle, which may run any code"):
-        read_raw(folder)
+        open_source(folder).read()
     array.write_text(json.dumps({**about, "chunks": [10**9]}))
     with pytest.raises(InputError, match="claims chunks .1000000000. of shape .5."):
-        read_raw(folder)
+        open_source(folder).read()
     array.write_text(json.dumps({**about, "shape": [10**12]}))
     with pytest.raises(InputError, match="claims shape .1000000000000., but holds"):
-        read_raw(folder)
+        open_source(folder).read()
     array.write_text(json.dumps(about))
-    assert read_raw(folder).n_obs == 5
+    assert open_source(folder).read().n_obs == 5
     about = folder / "tables" / "table" / ".zattrs"
     about.write_text(json.dumps({**json.loads(about.read_text()), "region": ".."}))
     with pytest.raises(InputError, match="no name of an element"):
-        source_files(folder)
+        open_source(folder).files()
 
 
 @pytest.mark.filterwarnings("ignore:zarr v3 autosharding")
@@ -236,7 +235,7 @@ def test_codecs_that_are_not_known_to_be_harmless(tmp_path):
     for codec in ("numcodecs.pickle", {"name": "json2"}, shard):
         array.write_text(json.dumps({**about, "codecs": [*about["codecs"], codec]}))
         with pytest.raises(InputError, match="stored as (pickle|json2), which may run any code"):
-            read_raw(folder)
+            open_source(folder).read()
 
 
 @pytest.mark.parametrize(
@@ -246,12 +245,12 @@ def test_codecs_that_are_not_known_to_be_harmless(tmp_path):
 def test_links_within_a_store_are_not_followed(tmp_path, part):
     folder = bundles.spatialdata(tmp_path / "x.zarr", circles=part == "shapes")
     (tmp_path / "linked.zarr").symlink_to(folder)
-    assert read_raw(tmp_path / "linked.zarr").n_obs == 5
+    assert open_source(tmp_path / "linked.zarr").read().n_obs == 5
     (folder / part).rename(tmp_path / "outside")
     (folder / part).symlink_to(tmp_path / "outside")
-    for read in (source_files, read_header, read_raw):
+    for look in ("files", "header", "read"):
         with pytest.raises(InputError, match=f"{part.split('/')[-1]}.*: a link or a pipe, which is not followed"):
-            read(folder)
+            getattr(open_source(folder), look)()
 
 
 @pytest.mark.filterwarnings("ignore:zarr v3 autosharding")
@@ -261,14 +260,14 @@ def test_stores_without_places(tmp_path):
     table = pd.read_parquet(shapes)
     table.iloc[1:].to_parquet(shapes)
     with pytest.raises(InputError, match="no shape for cell 'cell-4' .1 of 5"):
-        read_raw(folder)
+        open_source(folder).read()
     table.assign(geometry=[b"\x01\x03\x00\x00\x00" + 20 * b"\x00"] * 5).to_parquet(shapes)
     with pytest.raises(InputError, match="the shapes are not circles or points; store their centroids"):
-        read_raw(folder)
+        open_source(folder).read()
     shapes.unlink()
-    assert not read_header(folder).coordinates
+    assert not open_source(folder).header().coordinates
     with pytest.raises(InputError, match="no coordinates: neither obsm"):
-        read_raw(folder)
+        open_source(folder).read()
 
 
 def test_a_text_of_many_rows_is_held_once(tmp_path):
@@ -289,7 +288,7 @@ def test_a_text_of_many_rows_is_held_once(tmp_path):
 def test_tables_of_cells_and_shapes_are_held_against_the_memory(tmp_path, monkeypatch):
     cells = bundles.xenium(tmp_path / "x") / "cells.parquet"
     store = bundles.spatialdata(tmp_path / "x.zarr", circles=True)
-    monkeypatch.setattr(memory, "available_memory", lambda: 300)
+    monkeypatch.setattr(guard, "available_memory", lambda: 300)
     with pytest.raises(MemoryError, match="the content of .*cells.parquet"):
         read_cells(cells)
     with pytest.raises(MemoryError, match="the content of .*shapes.parquet"):
@@ -298,17 +297,18 @@ def test_tables_of_cells_and_shapes_are_held_against_the_memory(tmp_path, monkey
 
 def test_a_folder_of_no_known_kind(tmp_path):
     with pytest.raises(InputError, match="a folder of no known kind; expected a 10x matrix .*Xenium.*found an empty"):
-        read_header(tmp_path)
+        open_source(tmp_path).header()
 
 
 def test_only_what_is_read_enters_the_digest(tmp_path):
     folder = bundles.xenium(tmp_path / "x")
-    assert [path.name for path in source_files(folder)] == ["cell_feature_matrix.h5", "cells.parquet"]
-    assert source_files(folder / "cells.parquet") == [folder / "cells.parquet"]
+    assert [path.name for path in open_source(folder).files()] == ["cell_feature_matrix.h5", "cells.parquet"]
+    matrix = folder / "cell_feature_matrix.h5"
+    assert open_source(matrix).files() == [matrix]
 
 
 def test_another_vendors_folder_gives_one_warning(tmp_path):
-    raw = read_raw(bundles.xenium(tmp_path / "x"))
+    raw = open_source(bundles.xenium(tmp_path / "x")).read()
     _, summary = clean_counts(raw, id="s", role="spatial", technology="CosMx", source="x")
     assert summary["warnings"] == [other_instrument("CosMx", ("Xenium",))]
     assert summary["technology"] == "CosMx" and "CosMx is kept" in summary["warnings"][0]

@@ -1,12 +1,12 @@
 """Files and genes that parameters and the sheet name, checked before anything heavy starts."""
 
-import difflib
 from pathlib import Path
 
 from spatialimpute.check.gene_aliases import read_aliases
 from spatialimpute.check.gene_lists import parse_gene_list, read_gene_folds
 from spatialimpute.check.gene_spellings import gene_spellings
 from spatialimpute.errors import InputError
+from spatialimpute.nearest import nearest_listed
 
 #: Unknown genes that a message names.
 N_NAMED = 5
@@ -97,8 +97,8 @@ class _KnownGenes:
         unknown = [gene for gene in genes if not any(gene.strip().casefold() in one for one in known)]
         if not unknown:
             return []
-        spellings = {key: name for one in known for key, name in one.items()}
-        shown = "; ".join(f"{gene[:100]!r}{_nearest(gene, spellings)}" for gene in unknown[:N_NAMED])
+        spellings = [name for one in known for name in one.values()]
+        shown = "; ".join(f"{gene[:100]!r}{nearest_listed(gene, spellings)}" for gene in unknown[:N_NAMED])
         files = " or ".join(Path(path).name for path in paths)
         return [
             f"{source}: {len(unknown)} of {len(genes)} genes are not in {files}: {shown}; correct their names or "
@@ -132,11 +132,6 @@ class _KnownGenes:
                 found = renamed | found
             self._spellings[path] = found
         return self._spellings[path]
-
-
-def _nearest(gene: str, spellings: dict[str, str]) -> str:
-    near = difflib.get_close_matches(gene.casefold(), spellings, n=3)
-    return f" (nearest: {', '.join(dict.fromkeys(spellings[key] for key in near))})" if near else ""
 
 
 def check_accelerator(params: dict) -> list[str]:

@@ -1,11 +1,12 @@
 """The pipeline's parameters against `nextflow_schema.json`: every mistake at once, with the nearest name."""
 
-import difflib
 import json
 import re
 from pathlib import Path
 
 from jsonschema import Draft202012Validator
+
+from spatialimpute.nearest import did_you_mean
 
 #: Bounds of the schema in words, in the order they are written.
 _BOUNDS = (
@@ -59,7 +60,8 @@ def check_params(given: dict, schema: dict[str, dict]) -> tuple[dict, list[str]]
             if value != given.get(true_name):
                 aliases.setdefault(true_name, []).append(name)
         else:
-            problems.append(f"parameter '{name}': there is none of this name; {_suggest(name, schema)}")
+            hint = did_you_mean(true_name, schema) or f"; known are {', '.join(sorted(schema))}"
+            problems.append(f"parameter '{name}': there is none of this name{hint}")
     for true_name, names in aliases.items():
         shown = next((name for name in names if "-" in name), names[0])
         problems.append(f"parameter '{shown}': write it as '{true_name}'")
@@ -71,11 +73,6 @@ def check_params(given: dict, schema: dict[str, dict]) -> tuple[dict, list[str]]
 
 def _snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name.replace("-", "_")).lower()
-
-
-def _suggest(name: str, known) -> str:
-    near = difflib.get_close_matches(_snake_case(name), list(known), n=1, cutoff=0.6)
-    return f"did you mean '{near[0]}'?" if near else f"known are {', '.join(sorted(known))}"
 
 
 def _check_value(name: str, value, spec: dict):
@@ -97,8 +94,7 @@ def _mistake(name: str, value, spec: dict) -> str:
     shown = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else f"'{value}'"
     if spec["type"] == "string" and value is True:
         return f"parameter '{name}': given without a value; expected {_expected(spec)}"
-    near = difflib.get_close_matches(str(value), spec.get("enum", ()), n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
+    hint = did_you_mean(str(value), spec.get("enum", ()))
     return f"parameter '{name}': found {shown}, {_expectation(spec)}{hint}"
 
 

@@ -1,6 +1,5 @@
 """The samplesheet against its schema and the headers of the files it names: every problem at once."""
 
-import difflib
 import hashlib
 import json
 import os
@@ -12,8 +11,10 @@ from jsonschema import Draft202012Validator
 from spatialimpute.check.gene_lists import is_file, parse_gene_list
 from spatialimpute.check.sheet_text import Row, numbered, read_rows
 from spatialimpute.errors import InputError
-from spatialimpute.sources.folders import find_bundle
-from spatialimpute.sources.formats import Header, base_name, coordinate_table_columns, find_sidecar, read_header
+from spatialimpute.nearest import did_you_mean
+from spatialimpute.sources import Header, folders_of, open_source
+from spatialimpute.sources.coordinates import find_sidecar, sidecar_columns
+from spatialimpute.sources.vocabulary import base_name
 from spatialimpute.technologies import canonical_technology
 
 __all__ = ["Sheet", "numbered"]
@@ -76,7 +77,7 @@ class Sheet:
                 continue
             spec = self.properties[name]
             bad.add(name)
-            self._problem(row, name, value, spec["errorMessage"] + _nearest(value, spec.get("enum", ())))
+            self._problem(row, name, value, spec["errorMessage"] + did_you_mean(value, spec.get("enum", ())))
         spatial = self._check_spatial(row) if "spatial" in cells and "spatial" not in bad else []
         references = []
         if "reference" in cells and "reference" not in bad:
@@ -101,10 +102,9 @@ class Sheet:
         if header is None:
             return []
         sidecar = find_sidecar(path)
-        bundle = find_bundle(path.parent)
-        if not header.coordinates and sidecar is None and bundle is not None:
+        if not header.coordinates and sidecar is None and (kinds := folders_of(path.parent)):
             folder = str(Path(name).parent)
-            self._problem(row, "spatial", name, f"a part of a {bundle.kind}; name the folder: {folder}")
+            self._problem(row, "spatial", name, f"a part of a {kinds[0].kind}; name the folder: {folder}")
             return []
         if not header.coordinates and sidecar is None:
             self._problem(
@@ -116,7 +116,7 @@ class Sheet:
             )
         if sidecar is not None:
             try:
-                coordinate_table_columns(sidecar)
+                sidecar_columns(sidecar)
             except InputError as error:
                 self._problem(row, "spatial", name, f"whose second file is wrong: {error}")
         self._check_key(row, "spatial_batch_key", name, header)
@@ -150,9 +150,7 @@ class Sheet:
             path = path.parent
         if path not in self._headers:
             try:
-                self._headers[path] = read_header(path)
-                if self._headers[path].format == "10x mtx" and not path.is_dir():
-                    raise InputError(f"{path}: name the folder; its three files must be alone in it")
+                self._headers[path] = _header(path)
             except InputError as error:
                 self._headers[path] = None
                 self._problem(row, column, name, str(error).removeprefix(f"{path}: "))
@@ -169,7 +167,7 @@ class Sheet:
     def _check_key(self, row: Row, column: str, name: str, header: Header) -> None:
         key = row.cells.get(column)
         if key and key not in header.columns:
-            columns, hint = ", ".join(header.columns[:20]) or "none", _nearest(key, header.columns)
+            columns, hint = ", ".join(header.columns[:20]) or "none", did_you_mean(key, header.columns)
             self._problem(row, column, key, f"no such column of the cells in {name} (it has: {columns}){hint}")
 
     def _check_celltype_key(self, row: Row, files: list[list[str]]) -> None:
@@ -178,7 +176,7 @@ class Sheet:
         headers = [self._headers.get(Path(paths[0])) if paths else None for paths in files]
         if key and headers and None not in headers and not any(key in header.columns for header in headers):
             columns = sorted({column for header in headers for column in header.columns})
-            listed, hint = ", ".join(columns[:20]) or "none", _nearest(key, columns)
+            listed, hint = ", ".join(columns[:20]) or "none", did_you_mean(key, columns)
             expected = f"no file of this row has such a column (they have: {listed}){hint}"
             self._problem(row, "celltype_key", key, expected)
 
@@ -235,7 +233,9 @@ class Sheet:
                 entry[key] = chosen.get(entry["id"], (None,))[0]
 
 
-def _nearest(value: str, known) -> str:
-    by_fold = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(value.casefold(), list(by_fold), n=1)
-    return f"; did you mean '{by_fold[near[0]]}'?" if near else ""
+def _header(path: Path) -> Header:
+    source = open_source(path)
+    header = source.header()
+    if not path.is_dir() and len(files := source.files()) > 1:  # a step is given the one path that the sheet names
+        raise InputError(f"{path}: name the folder; its {len(files)} files must be alone in it")
+    return header

@@ -1,12 +1,12 @@
 """The text of a samplesheet: its header and rows, before anything that they name is looked at."""
 
 import csv
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from spatialimpute.errors import InputError
+from spatialimpute.nearest import did_you_mean
 
 MAX_BYTES = 4 << 20
 _SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars"}
@@ -93,9 +93,8 @@ def _check_header(path: Path, header: list[str], known: list[str], required: Ite
     for name in header:
         if name not in known:
             candidates = missing + [key for key in known if key not in header]
-            near = difflib.get_close_matches(name.lower(), candidates, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
-            problems.append(f"header: found column {name!r}, which is not known; {hint}")
+            hint = did_you_mean(name, candidates, cutoff=0.5) or f"; known are {', '.join(known)}"
+            problems.append(f"header: found column {name!r}, which is not known{hint}")
     for name in dict.fromkeys(header):
         if header.count(name) > 1:
             problems.append(f"header: column {name!r} appears {header.count(name)} times; keep one of them")

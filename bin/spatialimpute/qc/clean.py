@@ -12,14 +12,8 @@ from spatialimpute.files.counts import SCHEMA_VERSION, Counts
 from spatialimpute.qc import gene_names
 from spatialimpute.qc.cells import find_duplicates, find_outliers
 from spatialimpute.qc.raw_counts import find_raw_counts
-from spatialimpute.sources.formats import match_names
+from spatialimpute.sources.vocabulary import CELLTYPE_COLUMNS, MISSING_LABELS, find_name
 from spatialimpute.technologies import other_instrument
-
-CELLTYPE_COLUMNS = (
-    "cell_type", "celltype", "cell_types", "celltypes", "cell_type_name", "cell_label", "cell_class",
-    "subclass", "str_labels", "annotation", "clustername", "cluster_name", "clusters",
-)  # fmt: skip
-MISSING_LABELS = frozenset(("", "na", "n/a", "nan", "none", "null", "<na>", "unassigned", "unlabeled", "unlabelled"))
 
 N_EXAMPLES = 5
 
@@ -77,7 +71,7 @@ def clean_counts(
 
     Parameters
     ----------
-    raw : from :func:`spatialimpute.sources.readers.read_raw`; `obsm['spatial']` is needed when role is "spatial"
+    raw : from :meth:`spatialimpute.sources.Source.read`; `obsm['spatial']` is needed when role is "spatial"
     id, role, technology, source, source_digest : kept in `info`; role is "spatial" or "reference"
     batch_key, celltype_key : columns of `obs`; without a cell type key, a column of a usual name is taken
     aliases : alias -> symbol
@@ -246,7 +240,7 @@ def _cell_types(obs: pd.DataFrame, key: str | None, account: _Account) -> pd.Cat
     if key and key not in obs:
         account.warnings.append(f"no column {key!r} for the cell types; a column of a usual name is taken if there is")
         key = None
-    key = key or match_names(obs.columns, CELLTYPE_COLUMNS)
+    key = key or find_name(obs.columns, CELLTYPE_COLUMNS)
     if key is None:
         return None
     labels = pd.Series(_as_labels(obs[key])).str.strip()

@@ -7,15 +7,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from spatialimpute.sources.formats import match_names
-
-SYMBOL_COLUMNS = (
-    "gene_symbols gene_symbol gene_names gene_name feature_name symbol symbols gene_short_name hgnc_symbol "
-    "mgi_symbol gene genes name"
-).split()
-ID_COLUMNS = (
-    "gene_ids gene_id ensembl_id ensembl_ids ensembl ensembl_gene_id ensemblid feature_id accession geneid id"
-).split()
+from spatialimpute.sources.vocabulary import ID_COLUMNS, MISSING_NAMES, SYMBOL_COLUMNS, find_name
 
 ENSEMBL = re.compile(r"^ENS[A-Z]{0,6}G\d{11}(\.\d+)?$")
 
@@ -28,7 +20,6 @@ CONTROL_PROBE = re.compile(
     re.IGNORECASE,
 )
 _CONTROL_TYPE = re.compile(r"control|codeword|blank", re.IGNORECASE)
-_NO_NAMES = frozenset(("", "nan", "none", "na", "<na>"))
 
 
 def canonical_names(var: pd.DataFrame) -> tuple[np.ndarray, np.ndarray | None]:
@@ -44,12 +35,12 @@ def canonical_names(var: pd.DataFrame) -> tuple[np.ndarray, np.ndarray | None]:
     """
     index = _clean(var.index)
     index_is_id = _is_ensembl(index)
-    id_key = match_names(var.columns, ID_COLUMNS)
+    id_key = find_name(var.columns, ID_COLUMNS)
     ids = index if index_is_id.mean() > 0.5 else None
     if ids is None and id_key is not None and _is_ensembl(_clean(var[id_key])).any():
         ids = _clean(var[id_key])
     names = index
-    symbol_key = match_names(var.columns, SYMBOL_COLUMNS)
+    symbol_key = find_name(var.columns, SYMBOL_COLUMNS)
     if index_is_id.mean() > 0.5 and symbol_key is not None:
         symbols = _clean(var[symbol_key])
         names = np.where(symbols == "", index, symbols)
@@ -61,7 +52,7 @@ def canonical_names(var: pd.DataFrame) -> tuple[np.ndarray, np.ndarray | None]:
 
 def _clean(values) -> np.ndarray:
     names = pd.Series(np.asarray(values, dtype=object)).astype(str).str.strip()
-    return names.mask(names.str.casefold().isin(_NO_NAMES), "").to_numpy(str)
+    return names.mask(names.str.casefold().isin(MISSING_NAMES), "").to_numpy(str)
 
 
 def _is_ensembl(names: np.ndarray) -> np.ndarray:

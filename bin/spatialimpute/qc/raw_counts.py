@@ -6,7 +6,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from spatialimpute.errors import InputError
-from spatialimpute.sources.readers import to_csr
+from spatialimpute.sources.matrix import to_csr
 
 #: Largest integer up to which float32 holds every integer.
 MAX_COUNT = 1 << 24

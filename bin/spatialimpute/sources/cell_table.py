@@ -1,22 +1,41 @@
-"""What the readers of bundles share: tables of cells, and the join of counts with cells."""
+"""Tables of cells as CSV or parquet, and the join of counts with their cells."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import anndata as ad
 import numpy as np
-import pandas as pd
 
 from spatialimpute.errors import InputError
-from spatialimpute.sources.formats import table_header, table_separator
-from spatialimpute.sources.memory import require_memory
-from spatialimpute.sources.tables import to_floats
-from spatialimpute.sources.text import SAFE_NUMBERS, open_text
+from spatialimpute.sources.guard import require_memory
+from spatialimpute.sources.text import SAFE_NUMBERS, open_text, table_header, table_separator
+
+if TYPE_CHECKING:
+    import anndata as ad
+    import pandas as pd
 
 #: Of a number or a pointer to a text.
 VALUE_BYTES = 8
 
 
-def read_cells(path: Path, ids: tuple[str, ...] = (), numeric: tuple[str, ...] = ()) -> pd.DataFrame:
+def column_names(path: Path) -> list[str]:
+    """Columns of a CSV or parquet file.
+
+    Raises
+    ------
+    InputError
+        It is damaged or no such table.
+    """
+    if path.suffix != ".parquet":
+        return table_header(path)
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_schema(path).names
+    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+        raise InputError(f"{path}: damaged or no parquet file ({str(error).splitlines()[0]}); copy it again") from None
+
+
+def read_cells(path: Path, ids: tuple[str, ...] = (), numeric: tuple[str, ...] = ()) -> "pd.DataFrame":
     """A CSV or parquet table of cells.
 
     Columns `ids` come as text whatever they are stored as (numbers, bytes), columns `numeric` as floats.
@@ -26,6 +45,8 @@ def read_cells(path: Path, ids: tuple[str, ...] = (), numeric: tuple[str, ...] =
     InputError
         The table is damaged, has no rows, or text among its numbers.
     """
+    import pandas as pd
+
     try:
         if path.suffix == ".parquet":
             table = read_parquet(path, ignore_metadata=True)
@@ -47,7 +68,7 @@ def read_cells(path: Path, ids: tuple[str, ...] = (), numeric: tuple[str, ...] =
     return table
 
 
-def read_parquet(path: Path, ignore_metadata: bool = False) -> pd.DataFrame:
+def read_parquet(path: Path, ignore_metadata: bool = False) -> "pd.DataFrame":
     """The columns of a parquet file that hold one value per row.
 
     A text that the file holds once for many rows is so in memory too: written out it may be any number of times the
@@ -78,7 +99,23 @@ def read_parquet(path: Path, ignore_metadata: bool = False) -> pd.DataFrame:
     return frame
 
 
-def to_numbers(path: Path, table: pd.DataFrame, columns: tuple[str, ...], first_row: int = 2) -> None:
+def to_floats(column: "pd.Series") -> "pd.Series":
+    """The column as floats, NaN for what is no number. `pd.to_numeric` crashes on texts like 1e9999999999."""
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column):
+        return column.astype(np.float64)
+    return column.astype(object).map(_float).astype(np.float64)
+
+
+def _float(value) -> float:
+    try:
+        return float(value) if "_" not in str(value) else np.nan  # to Python 1_000 is a number
+    except (TypeError, ValueError):
+        return np.nan
+
+
+def to_numbers(path: Path, table: "pd.DataFrame", columns: tuple[str, ...], first_row: int = 2) -> None:
     """Turn columns into floats; `first_row` is the line of the table's first row in the file, for the message.
 
     Raises
@@ -98,7 +135,7 @@ def to_numbers(path: Path, table: pd.DataFrame, columns: tuple[str, ...], first_
         table[column] = values
 
 
-def join(data: ad.AnnData, matrix: Path, cells: pd.DataFrame, table: Path) -> ad.AnnData:
+def join(data: "ad.AnnData", matrix: Path, cells: "pd.DataFrame", table: Path) -> "ad.AnnData":
     """Counts with their cells' rows of `cells` (index: the cells' ids) as `obs`.
 
     Either side may have cells that the other lacks; they are left out and said so.
@@ -141,7 +178,7 @@ def join(data: ad.AnnData, matrix: Path, cells: pd.DataFrame, table: Path) -> ad
     return joined
 
 
-def keep(data: ad.AnnData, wanted: np.ndarray, name: str, reason: str) -> ad.AnnData:
+def keep(data: "ad.AnnData", wanted: np.ndarray, name: str, reason: str) -> "ad.AnnData":
     """The wanted cells; the others are accounted for under this name."""
     if wanted.all():
         return data
@@ -151,14 +188,14 @@ def keep(data: ad.AnnData, wanted: np.ndarray, name: str, reason: str) -> ad.Ann
     return data
 
 
-def place(data: ad.AnnData, columns: tuple[str, ...], unit: str, technologies: tuple[str, ...]) -> ad.AnnData:
-    """Take the coordinates from columns of `obs`; set their unit, and the technologies that fit the bundle."""
+def place(data: "ad.AnnData", columns: tuple[str, ...], unit: str) -> "ad.AnnData":
+    """Take the coordinates from columns of `obs`; set their unit."""
     data.obsm["spatial"] = data.obs[list(columns)].to_numpy(dtype=np.float64)
-    data.uns["coordinate_unit"], data.uns["technologies"] = unit, technologies
+    data.uns["coordinate_unit"] = unit
     return data
 
 
-def to_microns(data: ad.AnnData, um_per_pixel: float, origin: str) -> None:
+def to_microns(data: "ad.AnnData", um_per_pixel: float, origin: str) -> None:
     """Scale coordinates in pixels, accounted for with where the scale comes from."""
     reason = f"pixels x {um_per_pixel:.6g} um per pixel ({origin})"
     data.uns["read_steps"] = [

@@ -3,11 +3,14 @@
 https://nanostring-biostats.github.io/CosMx-Analysis-Scratch-Space/posts/flat-file-exports/flat-files-compare.html
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from spatialimpute.errors import InputError
-from spatialimpute.sources.folder import Bundle
-from spatialimpute.sources.formats import Header
+from spatialimpute.sources.base import Header
+from spatialimpute.sources.cell_table import join, keep, place, read_cells, to_floats, to_microns
+from spatialimpute.sources.folder import Folder
+from spatialimpute.sources.table import read_counts_table
 
 KEYS = ("fov", "cell_ID")
 CENTERS = ("CenterX_global_px", "CenterY_global_px")
@@ -16,7 +19,7 @@ CENTERS = ("CenterX_global_px", "CenterY_global_px")
 UM_PER_PIXEL = 0.120280945
 
 
-class CosMx(Bundle):
+class CosMx(Folder):
     """Cells are numbered within each field of view; number 0 is what was found outside of cells."""
 
     kind = "CosMx folder"
@@ -31,21 +34,18 @@ class CosMx(Bundle):
     def header(self) -> Header:
         matrix, cells = self.files()
         self._check_columns(matrix, KEYS)
-        return Header(self.kind, self._check_columns(cells, (*KEYS, *CENTERS)), True)
+        return Header(self._check_columns(cells, (*KEYS, *CENTERS)), True)
 
-    def _read(self):
-        from spatialimpute.sources.cell_table import join, keep, place, read_cells, to_microns
-        from spatialimpute.sources.tables import read_table
-
+    def _read(self, keys: Iterable[str]):
         matrix, path = self.files()
-        data, cells = read_table(matrix, KEYS), read_cells(path, numeric=CENTERS)
+        data, cells = read_counts_table(matrix, KEYS), read_cells(path, numeric=CENTERS)
         if "cell_ID" not in data.obs:  # in the first column it was taken for the cells' names
             data.obs["cell_ID"] = data.obs_names
         data.obs_names, cells.index = _ids(data.obs, matrix), _ids(cells, path)
         inside = ~data.obs_names.str.endswith("_0")
         data = keep(data, inside, "outside of cells", "cell_ID 0 is what was found outside of cells")
         data = join(data, matrix, cells[~cells.index.str.endswith("_0")], path)
-        data = place(data, CENTERS, "px", self.technologies)
+        data = place(data, CENTERS, "px")
         to_microns(data, UM_PER_PIXEL, "CosMx")
         return data
 
@@ -53,8 +53,6 @@ class CosMx(Bundle):
 def _ids(table, path: Path):
     """`<fov>_<cell_ID>` of each row; either number may be stored as a float."""
     import pandas as pd
-
-    from spatialimpute.sources.tables import to_floats
 
     parts = []
     for key in KEYS:

@@ -6,14 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from spatialimpute.errors import InputError
-from spatialimpute.sources.memory import require_memory
+from spatialimpute.sources.guard import TEXT_BYTES, UNQUESTIONED, require_memory
 
 #: No filter of HDF5 packs better than about a thousand to one (deflate's bound is 1032).
 MAX_RATIO = 1100
-#: Bytes that a file may claim whatever its size.
-UNQUESTIONED = 1 << 30
-#: Bytes in memory of one text.
-TEXT_BYTES = 100
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+#: Groups within groups to the texts: `matrix/features/name` of 10x.
+MAX_DEPTH = 3
 #: Never read, so that their size does not matter.
 _UNREAD = ("obsp", "varp", "varm", "uns", "row_graphs", "col_graphs")
 #: Dense matrices are read by blocks of rows and kept sparse.
@@ -127,3 +126,38 @@ def require_hdf5_memory(path: Path, everything: bool = False) -> None:
 def _is_read(name: str) -> bool:
     top = name.split("/", 1)[0]
     return top not in _UNREAD and (top != "layers" or name.startswith("layers/counts"))
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether the file starts as HDF5 does."""
+    with open(path, "rb") as file:
+        return file.read(len(SIGNATURE)) == SIGNATURE
+
+
+def top_names(path: Path) -> set[str]:
+    """Names at the top of an HDF5 file; none where it is another kind of file.
+
+    Raises
+    ------
+    InputError
+        It starts as HDF5 does, and cannot be opened.
+    """
+    if not is_hdf5(path):
+        return set()
+    with reading(path), open_hdf5(path) as file:
+        return {str(name) for name in file}  # a name that is no UTF-8 comes as bytes
+
+
+def texts(item, depth: int = MAX_DEPTH) -> list[str]:
+    """All texts in a dataset, or in a group's so deep within it; MemoryError where they do not fit."""
+    if hasattr(item, "keys"):
+        return [text for key in item for text in texts(item[key], depth - 1)] if depth else []
+    require_memory(memory_of(item), f"{item.name} of {item.file.filename}")
+    if item.dtype.names:  # h5ad before anndata 0.7
+        values = item[()]
+        return [_text(text) for name in item.dtype.names if values[name].dtype.kind in "SO" for text in values[name]]
+    return [_text(value) for value in item[()].ravel()] if item.dtype.kind in "SO" and item.ndim == 1 else []
+
+
+def _text(value) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -3,15 +3,18 @@
 https://vizgen.github.io/vizgen-postprocessing/output_data_formats/
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from spatialimpute.sources.folder import Bundle, column_names
-from spatialimpute.sources.formats import Header
+from spatialimpute.sources.base import Header
+from spatialimpute.sources.cell_table import column_names, join, place, read_cells
+from spatialimpute.sources.folder import Folder
+from spatialimpute.sources.table import read_counts_table
 
 CENTERS = ("center_x", "center_y")  # microns
 
 
-class Merscope(Bundle):
+class Merscope(Folder):
     """Both tables name the cells in their first column, `cell` or `EntityID` or without a header."""
 
     kind = "MERSCOPE folder"
@@ -25,14 +28,10 @@ class Merscope(Bundle):
     def header(self) -> Header:
         matrix, cells = self.files()
         self._check_columns(matrix, ())
-        return Header(self.kind, self._check_columns(cells, CENTERS), True)
+        return Header(self._check_columns(cells, CENTERS), True)
 
-    def _read(self):
-        from spatialimpute.sources.cell_table import join, place, read_cells
-        from spatialimpute.sources.tables import read_table
-
+    def _read(self, keys: Iterable[str]):
         matrix, path = self.files()
         key = column_names(path)[0]
         cells = read_cells(path, ids=(key,), numeric=CENTERS).set_index(key)
-        data = join(read_table(matrix), matrix, cells, path)
-        return place(data, CENTERS, "um", self.technologies)
+        return place(join(read_counts_table(matrix), matrix, cells, path), CENTERS, "um")

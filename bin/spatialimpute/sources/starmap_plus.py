@@ -4,16 +4,19 @@ The layout is the Single Cell Portal's (its table of cells has a second header l
 https://zenodo.org/records/8327576. Coordinates are the registered ones, whose unit the files do not say.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from spatialimpute.sources.folder import Bundle, column_names
-from spatialimpute.sources.formats import Header
+from spatialimpute.sources.base import Header
+from spatialimpute.sources.cell_table import column_names, join, place, read_cells, to_numbers
+from spatialimpute.sources.folder import Folder
+from spatialimpute.sources.text import SAFE_NUMBERS, open_text, table_header
 
 CENTERS = ("X", "Y")
 BLOCK_VALUES = 8 << 20
 
 
-class StarmapPlus(Bundle):
+class StarmapPlus(Folder):
     """Cells are named in the matrix's header and in the column NAME of the table."""
 
     kind = "STARmap PLUS folder"
@@ -27,11 +30,9 @@ class StarmapPlus(Bundle):
     def header(self) -> Header:
         matrix, cells = self.files()
         self._check_columns(matrix, ())
-        return Header(self.kind, self._check_columns(cells, ("NAME", *CENTERS)), True)
+        return Header(self._check_columns(cells, ("NAME", *CENTERS)), True)
 
-    def _read(self):
-        from spatialimpute.sources.cell_table import join, place, read_cells, to_numbers
-
+    def _read(self, keys: Iterable[str]):
         matrix, path = self.files()
         columns = column_names(path)
         cells = read_cells(path, ids=("NAME",)).set_index("NAME")
@@ -40,16 +41,13 @@ class StarmapPlus(Bundle):
         axes = tuple(name for name in (*CENTERS, "Z") if name in columns)
         to_numbers(path, cells, axes, first_row=2 + n_types)
         data = join(_read_genes_in_rows(matrix), matrix, cells, path)
-        return place(data, axes, "unknown", self.technologies)
+        return place(data, axes, "unknown")
 
 
 def _read_genes_in_rows(path: Path):
     import anndata as ad
     import pandas as pd
     import scipy.sparse as sp
-
-    from spatialimpute.sources.formats import table_header
-    from spatialimpute.sources.text import SAFE_NUMBERS, open_text
 
     cells = table_header(path)[1:]
     rows = max(1, BLOCK_VALUES // max(1, len(cells)))

@@ -1,16 +1,20 @@
 """Text tables from strangers: read line by line within bounds, whatever they unpack to."""
 
+import csv
 import gzip
 import io
 import zlib
 from pathlib import Path
 
 from spatialimpute.errors import InputError
+from spatialimpute.sources.guard import UNQUESTIONED
 
 #: Bytes of the longest line: a million genes with names of 60 letters.
 MAX_LINE = 64 << 20
-#: A table of counts packs at most so well; unpacked bytes that are read whatever the ratio.
-MAX_RATIO, UNQUESTIONED = 500, 1 << 30
+#: Of a table; no genome has so many genes.
+MAX_COLUMNS = 1_000_000
+#: A table of counts packs at most so well.
+MAX_RATIO = 500
 #: For `pd.read_csv`: its other parsers of numbers crash on an exponent of ten digits.
 SAFE_NUMBERS = {"float_precision": "round_trip"}
 
@@ -57,3 +61,40 @@ class _Bounded(io.RawIOBase):
     def close(self) -> None:
         self._file.close()
         super().close()
+
+
+def table_separator(path: str | Path) -> str:
+    """Comma for .csv, tab for .tsv and .txt (with or without .gz)."""
+    return "," if Path(path).name.lower().removesuffix(".gz").endswith(".csv") else "\t"
+
+
+def table_header(path: str | Path) -> list[str]:
+    """Column names of a CSV/TSV file, trimmed.
+
+    Raises
+    ------
+    InputError
+        Not text, no columns, or another separator than the file's name promises.
+    """
+    path, separator = Path(path), table_separator(path)
+    try:
+        with open_text(path) as handle:
+            line = handle.readline()
+        if line.count(separator) > MAX_COLUMNS:
+            raise InputError(
+                f"{path}: its first line has more than {MAX_COLUMNS:,} columns; expected cells in rows and genes in "
+                "columns: transpose the table or export it again"
+            )
+        columns = [field.strip() for field in next(csv.reader([line], delimiter=separator), [])]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a text table in UTF-8 ({error}); export it again as CSV or TSV") from None
+    if len(columns) < 2:
+        other = {",": "commas", "\t": "tabs", ";": "semicolons"}
+        wrong = max((s for s in other if s != separator), key=line.count)
+        if line.count(wrong):
+            raise InputError(
+                f"{path}: columns are separated by {other[wrong]}, expected {other[separator]} "
+                f"in a file of this name; save it with {other[separator]} between the columns"
+            )
+        raise InputError(f"{path}: expected a header line with gene names, found {line[:60].strip()!r}")
+    return columns

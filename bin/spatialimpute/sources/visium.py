@@ -3,11 +3,15 @@
 https://www.10xgenomics.com/support/software/space-ranger/latest/analysis/outputs/spatial-outputs
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from spatialimpute.errors import InputError
-from spatialimpute.sources.folder import Bundle, check_10x, column_names, listing, read_json
-from spatialimpute.sources.formats import Header
+from spatialimpute.sources.base import Header
+from spatialimpute.sources.cell_table import column_names, join, keep, place, read_cells, to_microns, to_numbers
+from spatialimpute.sources.folder import Folder, listing, open_tenx
+from spatialimpute.sources.guard import read_json
+from spatialimpute.sources.text import SAFE_NUMBERS, open_text
 
 POSITIONS = ("barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres")
 CENTERS = ("pxl_col_in_fullres", "pxl_row_in_fullres")  # x, y
@@ -17,7 +21,7 @@ MATRIX = "filtered_feature_bc_matrix"
 SPOT_UM = 65.0
 
 
-class Visium(Bundle):
+class Visium(Folder):
     """Space Ranger's `outs`, or one bin size of Visium HD (`binned_outputs/square_008um`)."""
 
     kind = "Visium folder"
@@ -28,21 +32,25 @@ class Visium(Bundle):
         return ("Visium HD",) if "bin_size_um" in self._scale_factors() else ("Visium",)
 
     def files(self) -> list[Path]:
-        bins = self.folder / "binned_outputs"
+        matrix, positions = self._parts()
+        return [*open_tenx(matrix).files(), positions, *self._matches("spatial/scalefactors_json.json")]
+
+    def _parts(self) -> tuple[Path, Path]:
+        """The matrix and the positions."""
+        bins = self.path / "binned_outputs"
         if bins.is_dir() and not self._matches(f"*{MATRIX}*"):
             raise InputError(
-                f"{self.folder}: a Visium HD folder of several bin sizes; name the folder of one, for example "
-                f"{self.folder.name}/binned_outputs/square_008um (found {listing(bins)})"
+                f"{self.path}: a Visium HD folder of several bin sizes; name the folder of one, for example "
+                f"{self.path.name}/binned_outputs/square_008um (found {listing(bins)})"
             )
         matrix = self._find(f"*{MATRIX}.h5", f"*{MATRIX}")
         names = ("tissue_positions.parquet", "tissue_positions.csv", "tissue_positions_list.csv")
         hint = f"copy spatial/ too; of dissociated cells without it name {matrix.name} itself"
-        files = [matrix, self._find(*(f"spatial/{name}" for name in names), hint=hint)]
-        return files + self._matches("spatial/scalefactors_json.json")
+        return matrix, self._find(*(f"spatial/{name}" for name in names), hint=hint)
 
     def header(self) -> Header:
-        matrix, positions = self.files()[:2]
-        check_10x(matrix)
+        matrix, positions = self._parts()
+        open_tenx(matrix).header()
         self._scale_factors()
         columns = column_names(positions)
         if not _has_header(positions, columns):
@@ -50,19 +58,16 @@ class Visium(Bundle):
                 raise InputError(f"{positions}: {len(columns)} columns; expected {', '.join(POSITIONS)}: copy it again")
         else:
             self._check_columns(positions, POSITIONS)
-        return Header(self.kind, list(POSITIONS), True)
+        return Header(list(POSITIONS), True)
 
-    def _read(self):
-        from spatialimpute.sources.cell_table import join, keep, place, to_microns
-        from spatialimpute.sources.readers import read_10x
-
-        matrix, path = self.files()[:2]
-        data = join(read_10x(matrix), matrix, _read_positions(path), path)
+    def _read(self, keys: Iterable[str]):
+        matrix, path = self._parts()
+        data = join(open_tenx(matrix).read(), matrix, _read_positions(path), path)
         # Positions are those of all spots of the slide; only spots without counts, which is no loss, are left out.
         data.uns["read_warnings"] = []
         inside = (data.obs["in_tissue"] == 1).to_numpy()
         data = keep(data, inside, "outside of the tissue", f"in_tissue is 0 in {path.name}")
-        data = place(data, CENTERS, "px", self.technologies)
+        data = place(data, CENTERS, "px")
         factors = self._scale_factors()
         if "microns_per_pixel" in factors:
             to_microns(data, factors["microns_per_pixel"], "scalefactors_json.json")
@@ -74,7 +79,7 @@ class Visium(Bundle):
         return data
 
     def _scale_factors(self) -> dict[str, float]:
-        path = self.folder / "spatial" / "scalefactors_json.json"
+        path = self.path / "spatial" / "scalefactors_json.json"
         if not path.exists():
             return {}
         factors = read_json(path)
@@ -93,9 +98,6 @@ def _has_header(path: Path, columns: list[str]) -> bool:
 def _read_positions(path: Path):
     """Positions of all spots by barcode."""
     import pandas as pd
-
-    from spatialimpute.sources.cell_table import read_cells, to_numbers
-    from spatialimpute.sources.text import SAFE_NUMBERS, open_text
 
     numeric = ("in_tissue", *CENTERS)
     if _has_header(path, column_names(path)):

@@ -1,47 +1,55 @@
-"""Counts and coordinates in CSV/TSV files, cells in rows."""
+"""Counts in CSV/TSV files, cells in rows."""
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import anndata as ad
 import numpy as np
-import pandas as pd
-import scipy.sparse as sp
 
 from spatialimpute.errors import InputError
-from spatialimpute.sources.formats import (
+from spatialimpute.sources.base import Header, Source
+from spatialimpute.sources.cell_table import to_floats
+from spatialimpute.sources.text import SAFE_NUMBERS, open_text, table_header, table_separator
+from spatialimpute.sources.vocabulary import (
     CELL_ID_COLUMNS,
+    GENE_COLUMNS,
+    METADATA_COLUMNS,
+    TABLE_SUFFIXES,
+    UNNAMED_COLUMNS,
     coordinate_columns,
-    coordinate_table_columns,
-    table_header,
-    table_separator,
+    numbered_cells,
 )
-from spatialimpute.sources.text import SAFE_NUMBERS, open_text
+
+if TYPE_CHECKING:
+    import anndata as ad
+    import pandas as pd
 
 BLOCK_VALUES = 8 << 20
-
-#: Numeric columns that instruments and tools write beside the genes; compared without case.
-METADATA_COLUMNS = frozenset(
-    "fov volume cell_volume area cell_area nucleus_area n_counts n_genes total_counts ncount_rna "
-    "nfeature_rna transcript_counts anisotropy transcript_count width height min_x max_x min_y max_y".split()
-)
-#: A first column of this name says that genes, not cells, are in rows.
-GENE_COLUMNS = (
-    "gene",
-    "genes",
-    "gene_name",
-    "gene_names",
-    "gene_symbol",
-    "gene_id",
-    "symbol",
-    "feature",
-    "features",
-)
 #: A column with at least this share of numbers is taken for a gene, and its texts for mistakes.
 NUMERIC_SHARE = 0.5
 
 
-def read_table(path: Path, keys: Iterable[str] = ()) -> ad.AnnData:
+class Table(Source):
+    """A column per gene, among columns that say something else of the cells."""
+
+    kind = "table"
+
+    @classmethod
+    def is_it(cls, path: Path) -> bool:
+        return path.name.lower().endswith(TABLE_SUFFIXES)
+
+    def header(self) -> Header:
+        columns = table_header(self.path)
+        return Header(columns, coordinate_columns(columns) is not None)
+
+    def gene_names(self) -> list[str]:
+        return table_header(self.path)
+
+    def _read(self, keys: Iterable[str]) -> "ad.AnnData":
+        return read_counts_table(self.path, keys)
+
+
+def read_counts_table(path: Path, keys: Iterable[str] = ()) -> "ad.AnnData":
     """Read a table of counts by blocks of rows.
 
     The first column names the cells if its header is empty or usual for that (`cell_id`, `barcode`, …), or
@@ -53,6 +61,10 @@ def read_table(path: Path, keys: Iterable[str] = ()) -> ad.AnnData:
     InputError
         Genes in rows, no gene column, or text among a gene's counts.
     """
+    import anndata as ad
+    import pandas as pd
+    import scipy.sparse as sp
+
     header = table_header(path)
     if header[0].casefold() in GENE_COLUMNS:
         raise InputError(
@@ -75,10 +87,7 @@ def read_table(path: Path, keys: Iterable[str] = ()) -> ad.AnnData:
         frames.append(block[[i for i in range(len(header)) if is_obs[i]]])
         row += len(block)
     obs = pd.concat(frames, ignore_index=True)
-    if has_ids:
-        index = pd.Index(obs.pop(0).astype(str).to_numpy())
-    else:
-        index = pd.Index([f"cell{i + 1}" for i in range(len(obs))])
+    index = pd.Index(obs.pop(0).astype(str).to_numpy() if has_ids else numbered_cells(len(obs)))
     obs = obs.set_axis([header[i] for i in obs.columns], axis=1).set_axis(index, axis=0)
     var = pd.DataFrame(index=pd.Index([header[i] for i in genes]))
     return ad.AnnData(X=sp.vstack(matrices, format="csr"), obs=obs.loc[:, ~obs.columns.duplicated()], var=var)
@@ -86,6 +95,8 @@ def read_table(path: Path, keys: Iterable[str] = ()) -> ad.AnnData:
 
 def _blocks(path: Path, n_columns: int):
     """Blocks of rows with columns numbered 0 … n_columns - 1; the library would rename repeated headers."""
+    import pandas as pd
+
     rows = max(1, BLOCK_VALUES // n_columns)
     try:
         with (
@@ -118,11 +129,11 @@ def _chain(first, rest):
     yield from rest
 
 
-def _names_cells(header: list[str], first: pd.DataFrame) -> bool:
-    return header[0].casefold() in ("", "unnamed: 0", *CELL_ID_COLUMNS) or _is_text(first[0])
+def _names_cells(header: list[str], first: "pd.DataFrame") -> bool:
+    return header[0].casefold() in (*UNNAMED_COLUMNS, *CELL_ID_COLUMNS) or _is_text(first[0])
 
 
-def _is_text(column: pd.Series) -> bool:
+def _is_text(column: "pd.Series") -> bool:
     return bool(to_floats(column).notna().mean() < NUMERIC_SHARE)
 
 
@@ -142,10 +153,10 @@ def _obs_columns(path, header, first, keys, has_ids) -> list[bool]:
     return is_obs
 
 
-def _numbers(path: Path, block: pd.DataFrame, header: list[str], row: int) -> np.ndarray:
-    columns = {}
+def _numbers(path: Path, block: "pd.DataFrame", header: list[str], row: int) -> np.ndarray:
+    columns = []
     for i in block.columns:
-        columns[i] = numbers = to_floats(block[i])
+        columns.append(numbers := to_floats(block[i]))
         bad = numbers.isna() & block[i].notna()
         if bad.any():
             position = int(np.flatnonzero(bad)[0])
@@ -153,69 +164,4 @@ def _numbers(path: Path, block: pd.DataFrame, header: list[str], row: int) -> np
                 f"{path}: row {row + position}, column {header[i]!r}: found {block[i].iloc[position]!r}, "
                 "expected a count; correct the value or remove the column"
             )
-    return pd.DataFrame(columns).to_numpy(dtype=np.float64)
-
-
-def to_floats(column: pd.Series) -> pd.Series:
-    """The column as floats, NaN for what is no number. `pd.to_numeric` crashes on texts like 1e9999999999."""
-    if pd.api.types.is_numeric_dtype(column):
-        return column.astype(np.float64)
-    return column.astype(object).map(_float).astype(np.float64)
-
-
-def _float(value) -> float:
-    try:
-        return float(value) if "_" not in str(value) else np.nan  # to Python 1_000 is a number
-    except (TypeError, ValueError):
-        return np.nan
-
-
-def read_coordinates(path: str | Path, cells: pd.Index) -> tuple[np.ndarray, str]:
-    """Coordinates of `cells` from a table with a cell id column and x, y[, z], in any order of rows.
-
-    Returns
-    -------
-    coordinates : float array, shape (n_cells, 2 or 3); unit : "um", "px" or "unknown"
-
-    Raises
-    ------
-    InputError
-        No coordinate columns, no cell ids, text for numbers, repeated ids, or a cell without a row.
-    """
-    path = Path(path)
-    key, columns, unit = coordinate_table_columns(path)
-    header = table_header(path)
-    try:
-        with open_text(path) as text:
-            table = pd.read_csv(
-                text,
-                sep=table_separator(path),
-                header=0,
-                names=header,
-                index_col=False,
-                dtype={key: str},
-                **SAFE_NUMBERS,
-            )
-    except (ValueError, OSError) as error:  # pandas' parser errors are ValueErrors
-        raise InputError(f"{path}: cannot be read as a table ({error}); export it again") from None
-    if table.empty:
-        raise InputError(f"{path}: no cells: the table has a header and no rows")
-    ids = pd.Index(table[key].astype(str))
-    if not ids.is_unique:
-        raise InputError(f"{path}: cell {ids[ids.duplicated()][0]!r} has several rows; keep one row per cell")
-    position = ids.get_indexer(cells)
-    if (position < 0).any():
-        raise InputError(
-            f"{path}: no coordinates for cell {cells[position < 0][0]!r} ({int((position < 0).sum())} of "
-            f"{len(cells)} cells are missing; this file's ids look like {ids[0]!r}); "
-            "give every cell a row under the same id"
-        )
-    for column in columns:
-        numbers = to_floats(table[column])
-        bad = numbers.isna() & table[column].notna()
-        if bad.any():
-            at = int(np.flatnonzero(bad)[0])
-            raise InputError(
-                f"{path}: row {at + 2}, column {column!r}: found {table[column].iloc[at]!r}, expected a number"
-            )
-    return table[columns].to_numpy(dtype=np.float64)[position], unit
+    return np.column_stack(columns)

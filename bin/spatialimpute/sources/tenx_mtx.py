@@ -1,17 +1,30 @@
-"""Matrix Market files, whose header is held against its neighbors before anything is allocated."""
+"""10x matrices as folders: a Matrix Market file, whose header is held against its neighbors before anything is
+allocated, with the genes and cells that it counts.
 
+https://www.10xgenomics.com/support/software/cell-ranger/latest/analysis/outputs/cr-outputs-mex-matrices
+"""
+
+import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import anndata as ad
 import numpy as np
-import pandas as pd
-import scipy.sparse as sp
 
 from spatialimpute.errors import InputError
-from spatialimpute.sources.formats import mtx_files
-from spatialimpute.sources.memory import require_memory
+from spatialimpute.sources.base import Header, Source
+from spatialimpute.sources.guard import require_memory
 from spatialimpute.sources.text import SAFE_NUMBERS, open_text
+from spatialimpute.sources.vocabulary import MTX_SUFFIXES
 
+if TYPE_CHECKING:
+    import anndata as ad
+    import pandas as pd
+    import scipy.sparse as sp
+
+FEATURES, BARCODES = ("features.tsv", "genes.tsv"), ("barcodes.tsv",)
+#: Columns of the features, of which older and other tools write fewer.
+FEATURE_COLUMNS = ("gene_ids", "gene_symbols", "feature_types")
 #: The shortest entry is "1 1 1" and a newline; packed, an entry still takes a good part of a byte.
 BYTES_PER_ENTRY, PACKED_ENTRIES_PER_BYTE = 6, 10
 #: Row, column and value, twice while they are sorted.
@@ -21,19 +34,81 @@ MAX_COMMENTS = 1000
 BLOCK = 1 << 22
 
 
-def read_10x_mtx(path: Path) -> ad.AnnData:
-    """A 10x matrix folder, genes in rows, in any of the layouts in use (scanpy's reader knows two of them)."""
-    matrix, features, barcodes = mtx_files(path)
-    genes, cells = read_names(features), read_names(barcodes)
-    x = _read_matrix(matrix, features, barcodes, len(genes), len(cells))
-    names = ["gene_ids", "gene_symbols", "feature_types"][: genes.shape[1]]
-    var = genes.iloc[:, : len(names)].set_axis(names, axis=1)
-    var.index = pd.Index(var[names[min(1, len(names) - 1)]].to_numpy())
-    return ad.AnnData(X=x, obs=pd.DataFrame(index=pd.Index(cells[0].to_numpy())), var=var)
+class TenxMtx(Source):
+    """A folder with one matrix in any of the layouts in use (scanpy's reader knows two of them), or a
+    `<prefix>matrix.mtx[.gz]` among others."""
+
+    kind = "10x mtx"
+
+    @classmethod
+    def is_it(cls, path: Path) -> bool:
+        return bool(_matrices(path)) if path.is_dir() else path.name.lower().endswith(MTX_SUFFIXES)
+
+    def files(self) -> list[Path]:
+        """Matrix, features and barcodes.
+
+        Raises
+        ------
+        InputError
+            One of the three is missing, or the folder holds several matrices.
+        """
+        matrix = self._matrix()
+        prefix = re.sub(r"matrix\.mtx(\.gz)?$", "", matrix.name, flags=re.IGNORECASE)
+        if prefix == matrix.name:
+            prefix = ""
+        return [matrix, self._beside(matrix, prefix, FEATURES), self._beside(matrix, prefix, BARCODES)]
+
+    def _matrix(self) -> Path:
+        if not self.path.is_dir():
+            return self.path
+        found = _matrices(self.path)
+        if len(found) != 1:
+            raise InputError(
+                f"{self.path}: expected one matrix.mtx[.gz] in this folder, found "
+                f"{', '.join(path.name for path in found) or 'none'}; "
+                "name the matrix file itself when there are several"
+            )
+        return found[0]
+
+    def _beside(self, matrix: Path, prefix: str, names: tuple[str, ...]) -> Path:
+        paths = [matrix.parent / f"{prefix}{name}{gz}" for name in names for gz in ("", ".gz")]
+        found = next((path for path in paths if path.exists()), None)
+        if found is None:
+            raise InputError(
+                f"{self.path}: {prefix}{names[0]}[.gz] is missing beside {matrix.name}; "
+                "a 10x matrix needs its matrix, features (or genes) and barcodes together"
+            )
+        return found
+
+    def header(self) -> Header:
+        self.files()
+        return Header([], False)
+
+    def gene_names(self) -> list[str]:
+        with open_text(self.files()[1]) as handle:
+            return [field for line in handle for field in line.rstrip("\r\n").split("\t")]
+
+    def _read(self, keys: Iterable[str]) -> "ad.AnnData":
+        import anndata as ad
+        import pandas as pd
+
+        matrix, features, barcodes = self.files()
+        genes, cells = _read_names(features), _read_names(barcodes)
+        x = _read_matrix(matrix, features, barcodes, len(genes), len(cells))
+        names = list(FEATURE_COLUMNS[: genes.shape[1]])
+        var = genes.iloc[:, : len(names)].set_axis(names, axis=1)
+        var.index = pd.Index(var[names[min(1, len(names) - 1)]].to_numpy())
+        return ad.AnnData(X=x, obs=pd.DataFrame(index=pd.Index(cells[0].to_numpy())), var=var)
 
 
-def read_names(path: Path) -> pd.DataFrame:
+def _matrices(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.name.lower().endswith(MTX_SUFFIXES))
+
+
+def _read_names(path: Path) -> "pd.DataFrame":
     """The columns of a features or barcodes file, as text."""
+    import pandas as pd
+
     with open_text(path) as handle:
         rows = [line.rstrip("\r\n").split("\t") for line in handle]
     rows = [row for row in rows if row != [""]]
@@ -41,8 +116,11 @@ def read_names(path: Path) -> pd.DataFrame:
     return pd.DataFrame([row[:width] for row in rows], columns=range(width), dtype=object)
 
 
-def _read_matrix(matrix: Path, features: Path, barcodes: Path, n_genes: int, n_cells: int) -> sp.csr_matrix:
+def _read_matrix(matrix: Path, features: Path, barcodes: Path, n_genes: int, n_cells: int) -> "sp.csr_matrix":
     """Counts, cells in rows. scipy's reader crashes on some damaged files (a zero byte among the entries)."""
+    import pandas as pd
+    import scipy.sparse as sp
+
     with open_text(matrix) as text:
         n_rows, n_columns, n_entries = _sizes(matrix, text)
         if (n_rows, n_columns) != (n_genes, n_cells):

@@ -1,0 +1,137 @@
+"""The interface of all formats of files and of all instruments' folders.
+
+A subclass says how its files are told, what their headers promise and how they are read; what holds for all of them
+(a header that is looked at first, errors of libraries made the user's to fix, coordinates from the usual places) is
+here. Importing a format and looking at headers needs neither pandas nor anndata, since the check of inputs has to
+answer within a second or two; what reads counts imports them then.
+"""
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spatialimpute.errors import InputError, SpatialImputeError
+from spatialimpute.sources.coordinates import find_places, read_sidecar
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+
+@dataclass
+class Header:
+    """What a source promises before its counts are read.
+
+    Attributes
+    ----------
+    columns : names of the per-cell columns (all of a table's header)
+    coordinates : whether the source itself holds coordinates
+    """
+
+    columns: list[str]
+    coordinates: bool
+
+
+class Source(ABC):
+    """A file of counts, or a folder of files that belong together.
+
+    Attributes
+    ----------
+    path : the file or folder
+    kind : what messages call it
+    technologies : names in the samplesheet that fit it; empty when any does
+    """
+
+    kind: str
+    technologies: tuple[str, ...] = ()
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    @classmethod
+    @abstractmethod
+    def is_it(cls, path: Path) -> bool:
+        """Whether the file or folder is of this kind, judged by names and headers alone.
+
+        Raises
+        ------
+        InputError
+            It can be of no other kind and is damaged.
+        """
+
+    def files(self) -> list[Path]:
+        """All files that are read when this source is; its digest covers them.
+
+        Raises
+        ------
+        InputError
+            One of them is missing or there twice.
+        """
+        return [self.path]
+
+    @abstractmethod
+    def header(self) -> Header:
+        """What the source promises, from headers alone.
+
+        Raises
+        ------
+        InputError
+            Part of it is missing, or it cannot be what its name says.
+        """
+
+    def gene_names(self) -> list[str] | None:
+        """Every text that may name a gene, symbols and identifiers alike, without reading counts.
+
+        A name that is not among them is not in the source. None where that cannot be told quickly.
+        """
+        return None
+
+    def read(self, keys: Iterable[str] = (), coords: str | Path | None = None) -> "ad.AnnData":
+        """Counts and cells as they are; what they mean is QC's business.
+
+        Parameters
+        ----------
+        keys : names of per-cell columns (batch, cell type) that a table holds among its genes
+        coords : CSV/TSV with a cell id column and x, y[, z]; overrides coordinates within the source
+
+        Returns
+        -------
+        Cells in rows and only what QC needs: the candidate matrices (`X`, `layers['counts']`, `raw`) as CSR, `obs`,
+        `var` and, where there are coordinates, `obsm['spatial']` (n_cells, 2 or 3) with `uns['coordinate_unit']` ("um",
+        "px" or "unknown"). `uns` also holds `technologies` and, where a folder's reader has something to say,
+        `read_steps` (what was dropped or changed: arguments of QC's account) and `read_warnings`. Dense matrices are
+        read by blocks of rows, so that a million cells never exist densely.
+
+        Raises
+        ------
+        InputError
+            The header's, or: it is damaged, its parts do not fit together, or the coordinates do not fit the cells.
+        MemoryError
+            It holds more than this step's memory.
+        """
+        try:
+            with warnings.catch_warnings():
+                # Readers complain about names that are not unique, which QC counts, and about old encodings.
+                warnings.simplefilter("ignore")
+                self.header()
+                data = self._read(keys)
+        except (SpatialImputeError, MemoryError):
+            raise
+        except Exception as error:  # whatever a library says of a file it cannot read, the file has to be fixed
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise InputError(
+                f"{self.path}: cannot be read as {self.kind} ({reason}); export or copy the file again"
+            ) from error
+        data.obs_names, data.var_names = data.obs_names.astype(str), data.var_names.astype(str)
+        data.uns["technologies"] = self.technologies
+        if coords is not None:
+            data.obsm["spatial"], data.uns["coordinate_unit"] = read_sidecar(coords, data.obs_names)
+        else:
+            find_places(data, self.path)
+        return data
+
+    @abstractmethod
+    def _read(self, keys: Iterable[str]) -> "ad.AnnData":
+        """What :meth:`read` returns, of a source whose header is in order; coordinates may lie where they are usual."""

@@ -1,0 +1,69 @@
+"""Loom: genes in rows, attributes of genes and cells beside. https://linnarssonlab.org/loompy/format"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from spatialimpute.errors import InputError
+from spatialimpute.sources.base import Header, Source
+from spatialimpute.sources.hdf5 import open_hdf5, reading, require_hdf5_memory, texts, top_names
+from spatialimpute.sources.vocabulary import (
+    LOOM_CELL_ATTRIBUTES,
+    LOOM_GENE_ATTRIBUTES,
+    find_name,
+    has_coordinates,
+    numbered_cells,
+)
+
+if TYPE_CHECKING:
+    import anndata as ad
+
+
+class Loom(Source):
+    """Attributes of two dimensions may hold coordinates; those of shape (cells, 1) are columns all the same."""
+
+    kind = "loom"
+
+    @classmethod
+    def is_it(cls, path: Path) -> bool:
+        return {"row_attrs", "col_attrs", "matrix"} <= top_names(path)
+
+    def header(self) -> Header:
+        with reading(self.path), open_hdf5(self.path) as file:
+            attributes = file["col_attrs"]
+            wide = [key for key in attributes if len(attributes[key].shape) == 2 and attributes[key].shape[1] > 1]
+            columns = [key for key in attributes if key not in wide]
+        return Header(columns, has_coordinates(wide, columns))
+
+    def gene_names(self) -> list[str]:
+        with open_hdf5(self.path) as file:
+            return texts(file["row_attrs"])
+
+    def _read(self, keys: Iterable[str]) -> "ad.AnnData":
+        # anndata's own loom reader fails on attributes of shape (cells, 1), as in the published STARmap file.
+        import anndata as ad
+        import loompy
+        import pandas as pd
+
+        require_hdf5_memory(self.path)
+        with loompy.connect(str(self.path), mode="r", validate=False) as loom:
+            cells = {key: np.asarray(loom.ca[key]) for key in loom.ca.keys()}
+            genes = {key: np.asarray(loom.ra[key]) for key in loom.ra.keys()}
+            x = loom.layers[""].sparse().T.tocsr()
+            layers = {"counts": loom.layers["counts"].sparse().T.tocsr()} if "counts" in loom.layers.keys() else {}
+        wide = {key: values for key, values in cells.items() if values.ndim == 2 and values.shape[1] > 1}
+        obs = pd.DataFrame({key: values.ravel() for key, values in cells.items() if key not in wide})
+        var = pd.DataFrame({key: values.ravel() for key, values in genes.items() if values.size == x.shape[1]})
+        gene_key = find_name(var.columns, LOOM_GENE_ATTRIBUTES)
+        if gene_key is None:
+            raise InputError(
+                f"{self.path}: no row attribute names the genes (found {', '.join(var.columns) or 'none'}); "
+                "store their names in the row attribute Gene"
+            )
+        cell_key = find_name(obs.columns, LOOM_CELL_ATTRIBUTES)
+        names = numbered_cells(x.shape[0]) if cell_key is None else obs[cell_key].astype(str)
+        obs.index, var.index = pd.Index(names), pd.Index(var[gene_key].astype(str))
+        obs.index.name = var.index.name = None
+        return ad.AnnData(X=x, obs=obs, var=var, layers=layers, obsm=wide)
