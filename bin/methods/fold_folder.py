@@ -65,6 +65,6 @@ def _read_side(name: str) -> ad.AnnData:
 
 
 def write_mean(fold: Fold, mean: np.ndarray) -> None:
-    """Write the prediction of `fold.cells` x `fold.targets`, frequencies relative to the total over the genes in use."""
+    """Write the prediction of `fold.cells` x `fold.targets`, relative to a cell's total over the genes in use."""
     assert mean.shape == (len(fold.cells), len(fold.targets)), mean.shape
     scipy.io.mmwrite(FOLDER / "mean.mtx", np.asarray(mean, dtype=np.float64), precision=7)
