@@ -7,6 +7,8 @@ import pandas as pd
 import scipy.sparse as sp
 from spatialimpute.files.counts import Counts
 from spatialimpute.files.gene_sets import GeneSets
+from spatialimpute.files.inputs import DEPTH, SampleInputs, write_inputs
+from spatialimpute.gene_facts import gene_facts
 from spatialimpute.methods.gimvi.settings import PRESETS
 
 #: The default preset, small: every mechanism of it is on.
@@ -71,3 +73,20 @@ def with_noise(spatial: Counts, genes: list[str], seed: int = 1, mean: float = 4
     noise = rng.poisson(mean, (len(X), len(columns))) * rng.integers(0, 2, (len(X), len(columns)))
     X[:, columns] = noise
     return replace(spatial, X=sp.csr_matrix(X, dtype=np.float32))
+
+
+def write_sample(folder, references: list[Counts], spatial: Counts, gene_sets: GeneSets) -> SampleInputs:
+    """The sample's inputs, as SELECT_GENES leaves them."""
+    write_inputs(folder, spatial, references, gene_sets, gene_facts(spatial, references, gene_sets))
+    return SampleInputs(folder)
+
+
+def with_depth(references: list[Counts]) -> list[Counts]:
+    """The references with `obs['depth']`, the counts over the genes that all of them have, as a sample's inputs do."""
+    common = set(references[0].genes).intersection(*(reference.genes for reference in references))
+    genes = [gene for gene in references[0].genes if gene in common]
+    depths = [np.asarray(reference.select(genes).sum(axis=1)).ravel() for reference in references]
+    return [
+        replace(reference, obs=reference.obs.assign(**{DEPTH: depth}))
+        for reference, depth in zip(references, depths, strict=True)
+    ]
