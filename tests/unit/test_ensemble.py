@@ -122,7 +122,9 @@ seeds = st.integers(0, 10_000)
 weights = st.sampled_from([0.0, 0.001, 0.25, 0.5, 0.999])
 
 
-@given(seed=seeds, weight=weights, factor=st.floats(1e-3, 1e3), member=st.integers(0, M - 1), gene=st.integers(0, G - 1))
+@given(
+    seed=seeds, weight=weights, factor=st.floats(1e-3, 1e3), member=st.integers(0, M - 1), gene=st.integers(0, G - 1)
+)
 @settings(max_examples=50, deadline=None)
 def test_the_scale_of_a_component_does_not_matter(seed, weight, factor, member, gene):
     """Relative to the common mean, which it has its part in: profiles over cells stay as they are."""

@@ -1,15 +1,18 @@
 """Small made-up tissues for the tests of the model: a few programs, genes that load on them, counts."""
 
+import pkgutil
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from spatialimpute import methods
 from spatialimpute.files.counts import Counts
 from spatialimpute.files.gene_sets import GeneSets
 from spatialimpute.files.inputs import DEPTH, SampleInputs, write_inputs
 from spatialimpute.gene_facts import gene_facts
 from spatialimpute.methods.gimvi.settings import PRESETS
+from spatialimpute.methods.registry import find_method
 
 #: The default preset, small: every mechanism of it is on.
 SMALL = replace(
@@ -90,3 +93,14 @@ def with_depth(references: list[Counts]) -> list[Counts]:
         replace(reference, obs=reference.obs.assign(**{DEPTH: depth}))
         for reference, depth in zip(references, depths, strict=True)
     ]
+
+
+def package_methods() -> dict:
+    """Every method of the package but gimVI, by name: name -> class."""
+    found = {}
+    for module in pkgutil.iter_modules(methods.__path__):
+        try:
+            found[module.name] = find_method(module.name)
+        except KeyError:
+            continue  # what methods share
+    return found
