@@ -8,13 +8,14 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samples import write_sample
 from spatialimpute.errors import DamagedError, InputError
 from spatialimpute.files import counts as counts_file
 from spatialimpute.files.counts import read_counts, write_counts
 from spatialimpute.files.inputs import DEPTH, SampleInputs, write_inputs
 from spatialimpute.files.sealed import digest, seal
 from spatialimpute.gene_facts import gene_facts
-from tissue import draw, write_sample
+from tissue import draw
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from samples import package_methods, write_sample
 from spatialimpute.evaluation.choice import KappaChoice
 from spatialimpute.files.counts import write_counts
 from spatialimpute.folds import fold_of
@@ -19,7 +20,7 @@ from spatialimpute.methods.gimvi.data import Member, TrainingData
 from spatialimpute.methods.gimvi.method import GimVI
 from spatialimpute.methods.gimvi.posterior import held_out_predictions
 from spatialimpute.methods.gimvi.training import train
-from tissue import PAPER, SMALL, draw, package_methods, with_noise, write_sample
+from tissue import PAPER, SMALL, draw, with_noise
 
 SCRIPT = Path(__file__).resolve().parents[2] / "bin" / "select_genes.py"
 FOLD = "1"

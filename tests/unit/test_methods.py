@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+from samples import package_methods, with_depth, write_sample
 from spatialimpute import methods
 from spatialimpute.errors import InputError
 from spatialimpute.evaluation.metrics import score_genes
@@ -25,7 +26,7 @@ from spatialimpute.methods.reference_pool import ReferencePool
 from spatialimpute.methods.registry import find_method
 from spatialimpute.methods.total import Total
 from spatialimpute.normalize import ZScore
-from tissue import make_counts, package_methods, with_depth, write_sample
+from tissue import make_counts
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 METHODS = package_methods()

@@ -1,18 +1,13 @@
 """Small made-up tissues for the tests of the model: a few programs, genes that load on them, counts."""
 
-import pkgutil
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from spatialimpute import methods
 from spatialimpute.files.counts import Counts
 from spatialimpute.files.gene_sets import GeneSets
-from spatialimpute.files.inputs import DEPTH, SampleInputs, write_inputs
-from spatialimpute.gene_facts import gene_facts
 from spatialimpute.methods.gimvi.settings import PRESETS
-from spatialimpute.methods.registry import find_method
 
 #: The default preset, small: every mechanism of it is on.
 SMALL = replace(
@@ -76,31 +71,3 @@ def with_noise(spatial: Counts, genes: list[str], seed: int = 1, mean: float = 4
     noise = rng.poisson(mean, (len(X), len(columns))) * rng.integers(0, 2, (len(X), len(columns)))
     X[:, columns] = noise
     return replace(spatial, X=sp.csr_matrix(X, dtype=np.float32))
-
-
-def write_sample(folder, references: list[Counts], spatial: Counts, gene_sets: GeneSets) -> SampleInputs:
-    """The sample's inputs, as SELECT_GENES leaves them."""
-    write_inputs(folder, spatial, references, gene_sets, gene_facts(spatial, references, gene_sets))
-    return SampleInputs(folder)
-
-
-def with_depth(references: list[Counts]) -> list[Counts]:
-    """The references with `obs['depth']`, the counts over the genes that all of them have, as a sample's inputs do."""
-    common = set(references[0].genes).intersection(*(reference.genes for reference in references))
-    genes = [gene for gene in references[0].genes if gene in common]
-    depths = [np.asarray(reference.select(genes).sum(axis=1)).ravel() for reference in references]
-    return [
-        replace(reference, obs=reference.obs.assign(**{DEPTH: depth}))
-        for reference, depth in zip(references, depths, strict=True)
-    ]
-
-
-def package_methods() -> dict:
-    """Every method of the package but gimVI, by name: name -> class."""
-    found = {}
-    for module in pkgutil.iter_modules(methods.__path__):
-        try:
-            found[module.name] = find_method(module.name)
-        except KeyError:
-            continue  # what methods share
-    return found
