@@ -45,7 +45,8 @@ def main(sample, folder, predicted, missing, preset, verdict_pass, verdict_warn)
     if not any(file.method == "gimvi" for file in files):
         raise InputError(f"{predicted}: no predictions of gimVI; run predict.py --method gimvi first")
     kappa = read_json(Path(predicted) / "kappa.json")
-    result = evaluate(files, kappa["by_fold"], truth, knn_share=resolve_settings(preset).knn_share)
+    knn_share = resolve_settings(preset).knn_share
+    result = evaluate(files, kappa["kappa"], kappa["by_fold"], truth, knn_share)
 
     table = result.scores
     chosen = table[table["method"] == "spatialimpute"]

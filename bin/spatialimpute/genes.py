@@ -65,7 +65,7 @@ def select_genes(
     min_shared_genes: int = 10,
     seed: int = 0,
 ) -> tuple[GeneSets, dict[str, str]]:
-    """The panel of one sample.
+    """The gene sets of one sample.
 
     Targets are the references' highly variable genes (seurat_v3 on counts, Stuart 2019, doi
     10.1016/j.cell.2019.05.031), the shared genes and the requested ones.
@@ -83,7 +83,7 @@ def select_genes(
 
     Returns
     -------
-    The gene_sets, and the spatial names that differ from the references': {spatial name: reference name}.
+    The gene sets, and the spatial names that differ from the references': {spatial name: reference name}.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def select_genes(
     measured_only = [name for name in spatial_genes if name not in matched]
     how["measured_only"] = f"{len(measured_only)} spatial genes are not in every reference"
     log.info("%s: %s; %s; folds: %s", sample, how["shared"], how["targets"], how["folds"])
-    return GeneSets(genes, shared, measured_only, list(genes), folds, how), renamed
+    return GeneSets(genes, shared, measured_only, list(genes), folds, how=how), renamed
 
 
 class _Variability:
@@ -235,7 +235,7 @@ def _resolve_requested(sample, requested, spatial_genes, references) -> list[str
 
 def _describe(gene: str, known: Sequence[str], spatial_genes: Sequence[str]) -> str:
     if gene in set(spatial_genes):
-        return f"{gene!r} (measured by the spatial gene_sets, but absent from the reference)"
+        return f"{gene!r} (measured by the spatial panel, but absent from the reference)"
     return f"{gene!r}{nearest_listed(gene, known)}"
 
 
@@ -279,7 +279,7 @@ def _given_folds(sample, shared, gene_folds) -> dict[str, list[str]]:
     if unknown := [gene for gene in dict.fromkeys(listed) if gene not in matched]:
         raise InputError(
             f"{sample}: gene_folds names {len(unknown)} genes that are not among the {len(shared)} shared genes in "
-            "use (of the spatial gene_sets, of every reference, and within max_shared_genes): "
+            "use (of the spatial panel, of every reference, and within max_shared_genes): "
             + "; ".join(f"{gene!r}{nearest_listed(gene, shared)}" for gene in unknown[:5])
         )
     if twice := [gene for gene, n in Counter(matched[gene] for gene in listed).items() if n > 1]:

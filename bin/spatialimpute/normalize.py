@@ -20,7 +20,8 @@ def log_normalize(X: sp.csr_matrix, depth: float, total: np.ndarray | None = Non
     csr_matrix, float64
     """
     total = np.asarray(X.sum(axis=1)).ravel() if total is None else total
-    data = np.log1p(X.data * np.repeat(depth / np.maximum(total, 1), np.diff(X.indptr)))
+    factor = depth / np.maximum(total.astype(np.float64), 1)
+    data = np.log1p(X.data * np.repeat(factor, np.diff(X.indptr)))
     return sp.csr_matrix((data, X.indices, X.indptr), shape=X.shape)
 
 

@@ -9,7 +9,7 @@ from spatialimpute.errors import DamagedError
 from spatialimpute.files.counts import Counts, read_counts, write_counts
 from spatialimpute.files.gene_sets import GeneSets, read_gene_sets, write_gene_sets
 from spatialimpute.files.models import read_models, write_models
-from spatialimpute.files.predictions import Predictions, read_predictions, write_predictions
+from spatialimpute.files.predictions import Predictions, PredictionsFile, write_predictions
 from spatialimpute.files.sealed import check_digest, digest, read_json, seal, whole, write_json
 from spatialimpute.report.inputs import read_history
 
@@ -25,7 +25,7 @@ def counts(path):
 def predictions(path):
     mean = np.full((3, 2), 0.5, np.float32)
     write_predictions(path, Predictions(mean, None, CELLS, GENES, np.array(["0", "1"]), "knn", "s"))
-    return lambda: read_predictions(path)
+    return lambda: PredictionsFile(path).read()
 
 
 def gene_sets(path):

@@ -143,7 +143,7 @@ def test_unknown_requested_genes_are_listed_with_the_nearest_names():
         select_genes("s", ["Lost", *GENES[:12]], [make_reference()], requested=["Gene3", "Gen11", "Lost"])
     assert "2 of 3 requested genes" in str(error.value)
     assert "'Gen11' (nearest names: Gene11" in str(error.value)
-    assert "'Lost' (measured by the spatial gene_sets, but absent from the reference)" in str(error.value)
+    assert "'Lost' (measured by the spatial panel, but absent from the reference)" in str(error.value)
 
 
 def test_drawn_folds_are_balanced_and_seeded():

@@ -1,18 +1,28 @@
 """A held-out gene leaves no trace: noise in its spatial counts changes no bit of what is predicted for it."""
 
+import os
+import pickle
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from spatialimpute.genes import select_genes
+from samples import package_methods, write_sample
+from spatialimpute.evaluation.choice import KappaChoice
+from spatialimpute.files.counts import write_counts
+from spatialimpute.folds import fold_of
+from spatialimpute.methods.base import SpatialView
 from spatialimpute.methods.gimvi.data import Member, TrainingData
+from spatialimpute.methods.gimvi.method import GimVI
 from spatialimpute.methods.gimvi.posterior import held_out_predictions
 from spatialimpute.methods.gimvi.training import train
-from spatialimpute.methods.registry import METHODS, predict_folds
 from tissue import PAPER, SMALL, draw, with_noise
 
+SCRIPT = Path(__file__).resolve().parents[2] / "bin" / "select_genes.py"
 FOLD = "1"
 SETTINGS = {
     "default": SMALL,
@@ -30,10 +40,10 @@ def tissue(case):
     noisy = with_noise(spatial, gene_sets.folds[FOLD])
     changed = (spatial.X != noisy.X).nnz
     assert changed > 0.4 * len(spatial.cells) * len(gene_sets.folds[FOLD])
-    assert (spatial.select(gene_sets.genes_in_use(FOLD)) != noisy.select(gene_sets.genes_in_use(FOLD))).nnz == 0
+    in_use = fold_of(gene_sets, FOLD).in_use
+    assert (spatial.select(in_use) != noisy.select(in_use)).nnz == 0
     # Some cells have counts on the held-out genes alone.
-    in_use = np.asarray(spatial.select(gene_sets.genes_in_use(FOLD)).sum(1)).ravel()
-    assert (in_use == 0).any()
+    assert (np.asarray(spatial.select(in_use).sum(1)).ravel() == 0).any()
     return references, spatial, noisy, gene_sets
 
 
@@ -47,7 +57,8 @@ def test_gimvi_predicts_a_fold_without_its_counts(case):
     results = []
     for counts in (spatial, noisy):
         stacks = train(TrainingData(references, counts, gene_sets, SETTINGS[case]), MEMBERS)
-        results.append((stacks, held_out_predictions(stacks, counts, gene_sets, "s", 5, 0)))
+        cells = np.arange(len(counts.cells))
+        results.append((stacks, held_out_predictions(stacks, counts, cells, gene_sets, "s", 5, 0)))
     (stacks_before, before), (stacks_after, after) = results
     for old, new in zip(before, after, strict=True):
         of_fold = old.fold == FOLD
@@ -85,25 +96,88 @@ def test_nothing_that_training_starts_from_sees_them(reweight):
     assert everything[0].depth != everything[1].depth
 
 
-@pytest.mark.parametrize("method", METHODS)
+def both_predictions(tmp_path, tissue_before_and_after, method):
+    """What a method makes of each, as its step calls it."""
+    references, spatial, noisy, gene_sets = tissue_before_and_after
+    for name, counts in (("before", spatial), ("after", noisy)):
+        yield method().predict_folds(write_sample(tmp_path / name, references, counts, gene_sets), "s")
+
+
+def assert_no_trace(before, after):
+    """The fold's predictions are the same bytes; other folds', which see the noise, are not: the test can tell."""
+    assert len(before) == len(after) > 0
+    for old, new in zip(before, after, strict=True):
+        of_fold = old.fold == FOLD
+        assert np.isfinite(old.mean[:, of_fold]).any() and np.isnan(old.mean[:, of_fold]).any()
+        assert same_bits(old.mean[:, of_fold], new.mean[:, of_fold])
+        assert same_bits(old.mean_frequency[of_fold], new.mean_frequency[of_fold])
+        if old.sd is not None:
+            assert same_bits(old.sd[:, of_fold], new.sd[:, of_fold])
+
+
+def sees_other_folds(before, after) -> bool:
+    return any(
+        not same_bits(old.mean[:, old.fold == "0"], new.mean[:, old.fold == "0"])
+        for old, new in zip(before, after, strict=True)
+    )
+
+
+@pytest.mark.parametrize("name", package_methods())
 @pytest.mark.parametrize("labels", [True, False], ids=["labels", "no labels"])
-def test_baselines_predict_a_fold_without_its_counts(method, labels):
+def test_every_method_predicts_a_fold_without_its_counts(name, labels, tmp_path):
     references, spatial, noisy, gene_sets = tissue("default")
     if not labels:
         references = [replace(reference, obs=pd.DataFrame(index=reference.cells)) for reference in references]
-    before, after = (predict_folds(METHODS[method](), references, s, gene_sets, "s") for s in (spatial, noisy))
-    of_fold = before.fold == FOLD
-    assert same_bits(before.mean[:, of_fold], after.mean[:, of_fold])
+    before, after = both_predictions(tmp_path, (references, spatial, noisy, gene_sets), package_methods()[name])
+    assert_no_trace(before, after)
+    # Even the total, which predicts the same for every cell, shows in other folds which cells have one.
+    assert sees_other_folds(before, after)
 
 
-def test_no_gene_is_chosen_by_spatial_counts():
-    """Gene selection is given names only; that the same names give the same panel is all there is to test."""
-    references, spatial, noisy, _ = tissue("default")
-    panels = []
-    for counts in (spatial, noisy):
-        gene_sets, _ = select_genes(
-            "s", counts.genes.tolist(), references, cv_folds=3, max_shared_genes=12, n_top_genes=18
-        )
-        panels.append(gene_sets)
-    assert panels[0] == panels[1]
-    assert len(panels[0].shared) == 12
+def test_gimvi_predicts_a_fold_without_its_counts_as_its_step_calls_it(tmp_path):
+    """With kappa chosen from what the first place predicts, which no choice here looks at."""
+    chosen = KappaChoice(2.0, {"0": 0.0, FOLD: 2.0, "2": 2.0}, pd.DataFrame())
+    settings = replace(SMALL, max_steps=10)
+    before, after = both_predictions(tmp_path, tissue("default"), lambda: GimVI(settings, [0.0, 2.0], lambda _: chosen))
+    before, after = ([one for one in side if (one.fold == FOLD).any()] for side in (before, after))
+    assert [(one.kappa, one.place) for one in before] == [(0.0, 0), (2.0, 0), (2.0, 1)]
+    assert_no_trace(before, after)
+    assert sees_other_folds(before[:2], after[:2])
+
+
+def test_a_view_holds_nothing_of_a_held_out_gene():
+    _, spatial, noisy, gene_sets = tissue("default")
+    fold = fold_of(gene_sets, FOLD)
+    (view, known), (other, also_known) = (SpatialView.of(counts, fold) for counts in (spatial, noisy))
+    assert view.genes == fold.in_use and not set(view.genes) & set(fold.held_out)
+    assert view.counts.shape == (len(known), len(fold.in_use))
+    assert not np.shares_memory(view.counts.data, spatial.X.data)
+    assert pickle.dumps(view) == pickle.dumps(other)
+    # Which cells it has follows from the genes in use alone.
+    assert same_bits(known, also_known) and len(known) < len(spatial.cells)
+    everything = [pickle.dumps(SpatialView.of(counts, fold_of(gene_sets, None))[0]) for counts in (spatial, noisy)]
+    assert everything[0] != everything[1]
+
+
+def selected(folder: Path, counts, *flags) -> bytes:
+    """The gene sets that the step chooses."""
+    folder.mkdir()
+    write_counts(folder / "spatial.h5ad", counts)
+    command = [sys.executable, SCRIPT, "--sample", "s", "--spatial", "spatial.h5ad"]
+    command += ["--reference", "../reference.h5ad", "--cv-folds", "3", "--score-cells", "40", *flags]
+    done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return (folder / "inputs" / "gene_sets.json").read_bytes()
+
+
+def test_neither_genes_nor_scored_cells_are_chosen_by_spatial_counts(tmp_path):
+    (reference,), spatial, _, gene_sets = tissue("default")
+    write_counts(tmp_path / "reference.h5ad", reference)
+    flags = ("--max-shared-genes", "12", "--n-top-genes", "18")
+    # Noise in place of every count of the section, so that depth, detection and variability all differ.
+    noisy = with_noise(spatial, gene_sets.shared)
+    before = selected(tmp_path / "before", spatial, *flags)
+    assert selected(tmp_path / "after", noisy, *flags) == before
+    assert b'"scored_cells": [' in before
+    # The test can tell: with another seed the file is another.
+    assert selected(tmp_path / "seed", spatial, *flags, "--seed", "1") != before

@@ -105,29 +105,25 @@ def choose_kappas(first: Sequence[Predictions], truth: Truth) -> KappaChoice:
 
 
 class HeldOutEstimate:
-    """The estimator that IMPUTE applies, of held-out genes: each fold's ensemble at its kappa, blended with kNN.
+    """The estimator that IMPUTE applies, of held-out genes: a fold's ensemble at one kappa, blended with kNN.
 
     Parameters
     ----------
-    members : the ensemble's predictions; of a fold those count whose kappa is the fold's
+    members : the ensemble's predictions; every place has every fold at each kappa that is chosen for any of them
     knn : the kNN estimate, or None where it takes no share
-    kappa_by_fold : fold -> kappa
     """
 
-    def __init__(
-        self, members: Sequence[PredictionsFile], knn: PredictionsFile | None, kappa_by_fold: Mapping[str, float]
-    ):
-        self.members, self.knn, self.kappa_by_fold = members, knn, kappa_by_fold
+    def __init__(self, members: Sequence[PredictionsFile], knn: PredictionsFile | None):
+        self.members, self.knn = members, knn
 
     @property
     def weights(self) -> tuple[float, ...]:
         """The kNN weights to choose from."""
         return KNN_WEIGHTS if self.knn is not None else KNN_WEIGHTS[:1]
 
-    def of(self, fold: str, weights: Sequence[float]) -> dict[float, tuple[np.ndarray, np.ndarray]]:
+    def of(self, fold: str, kappa: float, weights: Sequence[float]) -> dict[float, tuple[np.ndarray, np.ndarray]]:
         """Mean and standard deviation (n_scored, H) of a fold's genes for each kNN weight, from one reading."""
-        kappa = self.kappa_by_fold[fold]
-        ensemble = [member.read(fold) for member in self.members if member.kappa == kappa and member.has(fold)]
+        ensemble = [member.read(fold) for member in self.members if member.kappa == kappa]
         means = np.stack([member.mean for member in ensemble])
         sds = np.stack([member.sd for member in ensemble])
         member_means = np.stack([member.mean_frequency for member in ensemble])
@@ -138,15 +134,23 @@ class HeldOutEstimate:
             for weight in weights
         }
 
-    def weight_scores(self, fold: str, truth: FoldTruth) -> dict[float, np.ndarray]:
+    def weight_scores(self, fold: str, kappa: float, truth: FoldTruth) -> dict[float, np.ndarray]:
         """Partial score of each of a fold's genes for each kNN weight."""
-        return {weight: truth.partial(mean) for weight, (mean, _) in self.of(fold, self.weights).items()}
+        return {weight: truth.partial(mean) for weight, (mean, _) in self.of(fold, kappa, self.weights).items()}
 
 
-def choose_weights(estimate: HeldOutEstimate, truth: Truth) -> tuple[float, dict[str, float]]:
-    """The kNN weight of the final result, and each fold's, chosen on the others."""
-    scores = {weight: np.zeros(len(truth.genes)) for weight in estimate.weights}
-    for name in truth.folds:
-        for weight, score in estimate.weight_scores(name, truth.of(name)).items():
-            scores[weight][truth.fold == name] = score
-    return cross_fitted(lambda given, _fold: choose_weight(given), scores, truth.fold)
+def choose_weights(
+    estimate: HeldOutEstimate, kappa: float, kappa_by_fold: Mapping[str, float], truth: Truth
+) -> tuple[float, dict[str, float]]:
+    """The kNN weight of the final result, and each fold's, chosen on the others at the fold's own kappa.
+
+    The others' own kappas were chosen on this fold's genes among others, so they must not enter here.
+    """
+    chosen = {}
+    for option in {kappa, *kappa_by_fold.values()}:
+        scores = {weight: np.zeros(len(truth.genes)) for weight in estimate.weights}
+        for name in truth.folds:
+            for weight, score in estimate.weight_scores(name, option, truth.of(name)).items():
+                scores[weight][truth.fold == name] = score
+        chosen[option] = cross_fitted(lambda given, _fold: choose_weight(given), scores, truth.fold)
+    return chosen[kappa][0], {name: chosen[option][1][name] for name, option in kappa_by_fold.items()}

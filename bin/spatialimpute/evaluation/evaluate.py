@@ -35,20 +35,20 @@ class Evaluation:
 
 
 def evaluate(
-    files: Sequence[PredictionsFile], kappa_by_fold: Mapping[str, float], truth: Truth, knn_share: bool
+    files: Sequence[PredictionsFile], kappa: float, kappa_by_fold: Mapping[str, float], truth: Truth, knn_share: bool
 ) -> Evaluation:
     """Choose the kNN weight, and score.
 
     Parameters
     ----------
     files : of all methods, gimVI's members among them
-    kappa_by_fold : fold -> kappa of its ensemble
+    kappa, kappa_by_fold : kappa of the final models, and fold -> kappa of its ensemble
     knn_share : whether the kNN estimate may take a share, if it is there
     """
     members = [file for file in files if file.method == "gimvi"]
     knn = next((file for file in files if file.method == KNN), None) if knn_share else None
-    estimate = HeldOutEstimate(members, knn, kappa_by_fold)
-    weight, weight_by_fold = choose_weights(estimate, truth)
+    estimate = HeldOutEstimate(members, knn)
+    weight, weight_by_fold = choose_weights(estimate, kappa, kappa_by_fold, truth)
 
     shape = (len(truth.cells), len(truth.genes))
     mean, sd = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32)
@@ -56,13 +56,13 @@ def evaluate(
     for name in truth.folds:
         columns, of_fold = np.flatnonzero(truth.fold == name), truth.of(name)
         chosen = weight_by_fold[name]
-        mean[:, columns], sd[:, columns] = estimate.of(name, [chosen])[chosen]
+        mean[:, columns], sd[:, columns] = estimate.of(name, kappa_by_fold[name], [chosen])[chosen]
         given_detected[columns] = of_fold.partial(mean[:, columns], given_detected=True)
         final = Predictions(
             mean[:, columns], None, truth.cells, of_fold.genes, truth.fold[columns], FINAL, files[0].sample
         )
         tables.append(score_fold(final, of_fold))
-        tables += [score_fold(file.read(name), of_fold) for file in files if file.has(name)]
+        tables += [score_fold(file.read(name), of_fold) for file in files]
     return Evaluation(
         prediction=Predictions(mean, sd, truth.cells, truth.genes, truth.fold, FINAL, files[0].sample),
         scores=in_order(tables),

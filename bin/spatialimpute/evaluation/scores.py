@@ -33,7 +33,8 @@ def score_fold(prediction: Predictions, truth: FoldTruth) -> pd.DataFrame:
 def in_order(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """All rows as one table, method by method, the final prediction first, each in the order of the folds."""
     table = pd.concat(tables, ignore_index=True)
-    rank = {method: i for i, method in enumerate(["spatialimpute", "gimvi", *sorted(set(table["method"]))])}
+    order = dict.fromkeys(["spatialimpute", "gimvi", *sorted(set(table["method"]))])
+    rank = {method: i for i, method in enumerate(order)}
     key = pd.DataFrame({"method": table["method"].map(rank), "kappa": table["kappa"], "place": table["place"]})
     return table.loc[key.sort_values(["method", "kappa", "place"], kind="stable").index].reset_index(drop=True)
 

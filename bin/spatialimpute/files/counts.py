@@ -117,7 +117,7 @@ def read_info(path: str | Path) -> dict:
 def _columns(info: dict, names: pd.Index, genes: Sequence[str]) -> np.ndarray:
     position = names.get_indexer(genes)
     if (position < 0).any():
-        gene = np.asarray(genes)[position < 0][0]
+        gene = str(np.asarray(genes)[position < 0][0])
         raise InputError(f"{info.get('source', 'counts')}: gene {gene!r} is not in the counts")
     return position
 

@@ -29,7 +29,7 @@ class Predictions:
     sd : float32 array of that shape, or None for a method without uncertainty
     cells, genes, fold : arrays of str; `fold[j]` is the fold in which gene j was held out
     method : `gimvi`, `spatialimpute` or a baseline's name
-    kappa, place : None unless one gimVI member, which may lack the genes of some folds
+    kappa, place : None unless one gimVI member
     mean_frequency : (n_genes,), mean over the cells of :func:`spatialimpute.folds.scale_cells`, by which predictions
         are scaled before they are blended; None for a prediction that is blended already
     """
@@ -97,10 +97,6 @@ class PredictionsFile:
         self.kappa = float(about["kappa"]) if "kappa" in about else None
         self.place = int(about["place"]) if "place" in about else None
 
-    def has(self, fold: str) -> bool:
-        """Whether it holds the genes of a fold."""
-        return fold in self.fold
-
     def read(self, fold: str | None = None) -> Predictions:
         """The genes of a fold, or all of them."""
         columns = slice(None) if fold is None else fold_columns(self.fold)[fold]
@@ -119,15 +115,12 @@ def open_folder(folder: str | Path, cells: Sequence[str], genes: Sequence[str]) 
     Raises
     ------
     InputError
-        Another schema version, or predictions that are not of these cells and of these genes in this order; a member
-        of an ensemble may lack whole folds.
+        Another schema version, or predictions that are not of these cells and of these genes in this order.
     """
     found = []
     for path in sorted(Path(folder).glob("*.h5ad")):
         found.append(PredictionsFile(path))
-        in_order = [gene for gene in genes if gene in set(found[-1].genes)]
-        expected = in_order if found[-1].kappa is not None and in_order else genes
-        for what, ours, theirs in (("cells", cells, found[-1].cells), ("genes", expected, found[-1].genes)):
+        for what, ours, theirs in (("cells", cells, found[-1].cells), ("genes", genes, found[-1].genes)):
             if not np.array_equal(ours, theirs):
                 raise InputError(
                     f"{path}: predictions of other {what} than the counts and the gene sets hold ({len(theirs)}, "

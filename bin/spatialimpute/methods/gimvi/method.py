@@ -1,4 +1,4 @@
-"""gimVI as a method: kappa chosen on the ensemble's first place, then the other places trained at the chosen kappa.
+"""gimVI as a method: kappa chosen on the ensemble's first place, then the other places trained at what was chosen.
 
 All folds are trained as one program, so gimVI gets the counts of all shared genes, with a mask that says which of them
 a member may use; that a held-out gene's counts change no byte of its prediction is tested.
@@ -30,7 +30,7 @@ class GimVI(Method):
     ----------
     settings : hyperparameters
     kappas : values of kappa to choose from
-    choose : chooses kappa from the first place's predictions, one per kappa; not asked where there is one kappa
+    choose : chooses kappa from the first place's predictions, one per kappa
     seed, device, workers, checkpoint : as in :func:`spatialimpute.methods.gimvi.training.train`
 
     Attributes
@@ -70,16 +70,20 @@ class GimVI(Method):
                 stacks, scored, cells, gene_sets, sample, CROSSVALIDATION_SAMPLES, self.seed, self.device
             )
 
-        folds = list(gene_sets.folds)
+        folds, places = list(gene_sets.folds), range(self.settings.seeds)
+
+        def at(kappas: Sequence[float], places: range) -> list[Member]:
+            of_kappa = [ensemble(self.settings, dict.fromkeys(folds, kappa), places) for kappa in kappas]
+            return [member for members in of_kappa for member in members]
+
         if len(self.kappas) == 1:
-            members = ensemble(self.settings, dict.fromkeys(folds, self.kappas[0]), range(self.settings.seeds))
-            predictions = predict(members)
+            predictions = predict(at(self.kappas, places))
             self.choice = self.choose([prediction for prediction in predictions if prediction.place == 0])
             return predictions
-        candidates = [ensemble(self.settings, dict.fromkeys(folds, kappa), range(1)) for kappa in self.kappas]
-        first = predict([member for members in candidates for member in members])
+        first = predict(at(self.kappas, places[:1]))
         self.choice = self.choose(first)
-        others = ensemble(self.settings, self.choice.by_fold, range(1, self.settings.seeds))
+        # Of all folds at each kappa that any of them chose, since a fold's kNN weight is chosen on the others.
+        others = at(sorted({self.choice.kappa, *self.choice.by_fold.values()}), places[1:])
         return first + (predict(others) if others else [])
 
 
