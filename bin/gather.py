@@ -15,7 +15,9 @@ log = logging.getLogger("gather")
 @click.option(
     "--inputs", "folder", required=True, type=click.Path(exists=True, file_okay=False), help="SELECT_GENES' folder."
 )
-@click.option("--parts", required=True, multiple=True, type=click.Path(exists=True), help="A part, or a folder of them.")
+@click.option(
+    "--parts", required=True, multiple=True, type=click.Path(exists=True), help="A part, or a folder of them."
+)
 @click.option("--imputed-format", default="auto", show_default=True, type=click.Choice(["auto", "h5ad", "zarr"]))
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1))
 def main(sample, folder, parts, imputed_format, threads):

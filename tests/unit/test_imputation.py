@@ -1,4 +1,4 @@
-"""Draws that belong to cells, moments and quantiles against stored draws, other methods' share, unknown cells, memory."""
+"""Draws that belong to cells, moments and quantiles against stored draws, kNN share, unknown cells, memory."""
 
 import gc
 import threading

@@ -16,7 +16,7 @@ import numpy as np
 
 #: Values of a chunk: small enough to be read in a moment, large enough that a sample has few of them.
 CHUNK_VALUES = 65_536
-#: Rows of a chunk are a multiple of it, so that a shard that begins at a multiple of it fills whole chunks or few parts.
+#: Rows of a chunk are a multiple of it, as are the bounds of parts.
 ROW_UNIT = 1024
 MAX_ROW_UNITS = 8
 #: Cells for each unit of rows: small samples are written in short chunks, which more threads can share.

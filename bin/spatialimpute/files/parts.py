@@ -71,7 +71,9 @@ class Parts:
                 raise InputError(f"{part.path}: was made in another way than {first.path}; impute both again")
             expected = part.stop
         if expected != self.n_cells:
-            raise InputError(f"{self.parts[-1].path}: the last cell is {expected:,} of {self.n_cells:,}; a part is missing")
+            raise InputError(
+                f"{self.parts[-1].path}: the last cell is {expected:,} of {self.n_cells:,}; a part is missing"
+            )
         with h5py.File(first.path, "r") as file:
             self.genes = ad.io.read_elem(file["var"]).rename_axis("gene").reset_index()
             self.layers = [layer for layer in LAYERS if f"layers/{layer}" in file]

@@ -115,9 +115,7 @@ class Posterior:
         totals = torch.as_tensor(self.totals[rows], device=self._device)
         decoded = [sampler.decode(part) for sampler, part in zip(self._samplers, z, strict=True)]
         for genes, columns, blend in self._genes:
-            parts = [
-                sampler.frequencies(*part, columns) for sampler, part in zip(self._samplers, decoded, strict=True)
-            ]
+            parts = [sampler.frequencies(*part, columns) for sampler, part in zip(self._samplers, decoded, strict=True)]
             draws = parts[0] if len(parts) == 1 else torch.cat(parts)
             draws = blend_draws(draws, {method: values[:, genes] for method, values in others.items()}, blend)
             yield PosteriorBlock(rows, genes, draws.flatten(0, 1), totals)

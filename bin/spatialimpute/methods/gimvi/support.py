@@ -55,9 +55,7 @@ class Support:
         self.limit = np.quantile(self.search.kneighbors(codes)[0][:, -1], SUPPORT_LEVEL)
 
     @classmethod
-    def of(
-        cls, stack: TrainedStack, references: Sequence[Counts], gene_sets: GeneSets, seed: int = 0
-    ) -> "Support":
+    def of(cls, stack: TrainedStack, references: Sequence[Counts], gene_sets: GeneSets, seed: int = 0) -> "Support":
         """From at most MAX_REFERENCE_CELLS of all references' cells, the same for every shard of the spatial cells."""
         sizes = [len(reference.cells) for reference in references]
         chosen = np.arange(sum(sizes))
