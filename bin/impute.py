@@ -2,93 +2,134 @@
 """Impute every target gene in every spatial cell: posterior mean, standard deviation and interval."""
 
 import logging
-from dataclasses import replace
 
 import click
 from spatialimpute import cli
 from spatialimpute.errors import InputError
 
 log = logging.getLogger("impute")
+FOLDER = click.Path(exists=True, file_okay=False)
+FILE = click.Path(exists=True, dir_okay=False)
 
 
 @click.command(help=__doc__)
 @click.option("--sample", required=True, help="The sample's name, as in the sheet.")
-@click.option("--spatial", required=True, type=click.Path(exists=True), help="counts.h5ad of the spatial side.")
-@click.option("--reference", "references", required=True, multiple=True, type=click.Path(exists=True))
-@click.option("--gene-sets", "gene_sets_path", required=True, type=click.Path(exists=True), help="gene_sets.json")
-@click.option("--models", required=True, type=click.Path(exists=True, file_okay=False), help="Final models.")
-@click.option("--evaluation", type=click.Path(exists=True), help="evaluation.json, whose kNN weight is used.")
-@click.option("--genes", "genes_path", type=click.Path(exists=True), help="genes.tsv; made here if not given.")
-@click.option("--n-samples", default=50, show_default=True, type=click.IntRange(min=2))
+@click.option("--inputs", "folder", required=True, type=FOLDER, help="SELECT_GENES' folder.")
+@click.option("--models", required=True, type=FOLDER, help="Final models.")
+@click.option("--evaluation", type=FILE, help="evaluation.json, by which genes.tsv is checked.")
+@click.option("--genes", "genes_path", type=FILE, help="genes.tsv; made here if not given.")
+@click.option("--rows", help="START:STOP, the cells of a part, by multiples of 1,024; gather.py joins parts.")
+@click.option("--n-samples", default=50, show_default=True, type=click.IntRange(min=2), help="Per model and cell.")
 @click.option("--interval", default=0.9, show_default=True, type=click.FloatRange(0, 1, min_open=True, max_open=True))
+@click.option("--layers", default="sd,lower,upper", show_default=True, help="What to write beside the mean, or none.")
+@click.option("--imputed-format", default="auto", show_default=True, type=click.Choice(["auto", "h5ad", "zarr"]))
 @click.option("--seed", default=0, show_default=True)
 @click.option("--accelerator", default="auto", type=click.Choice(["auto", "cpu", "gpu"]))
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1))
 @click.option("--params-json", default="{}", help="The run's parameters, kept with the result.")
 def main(
-    sample, spatial, references, gene_sets_path, models, evaluation, genes_path, n_samples, interval, seed, accelerator,
-    threads, params_json,
+    sample, folder, models, evaluation, genes_path, rows, n_samples, interval, layers, imputed_format, seed,
+    accelerator, threads, params_json,
 ):  # fmt: skip
-    cli.set_threads(threads)
-    import numpy as np
+    cli.set_threads(1)  # each of `threads` threads imputes rows of its own
     from spatialimpute import device
-    from spatialimpute.evaluation.reliability import gene_table
-    from spatialimpute.files.counts import read_counts
-    from spatialimpute.files.gene_sets import read_gene_sets
-    from spatialimpute.files.imputed import ImputedWriter, write_latent
-    from spatialimpute.files.sealed import check_digest, digest, read_json
-    from spatialimpute.files.tsv import read_tsv, write_tsv
-    from spatialimpute.methods.gimvi import training
-    from spatialimpute.methods.gimvi.posterior import Imputer
+    from spatialimpute.files.chunks import Grid
+    from spatialimpute.files.imputed import ImputedWriter, choose_format, write_latent
+    from spatialimpute.files.inputs import SampleInputs
+    from spatialimpute.files.parts import part_name, part_uns
+    from spatialimpute.files.sealed import digest, sealed_digest
+    from spatialimpute.folds import blocks
+    from spatialimpute.imputation.in_order import map_in_order
+    from spatialimpute.imputation.models import FinalModels
+    from spatialimpute.imputation.rows import impute_rows
     from spatialimpute.methods.gimvi.support import Support, encode_reference
-    from spatialimpute.methods.knn import KNN
 
-    where = device.choose(accelerator, threads)
-    counts, gene_sets = read_counts(spatial), read_gene_sets(gene_sets_path)
-    reference_counts = [read_counts(path) for path in references]
-    stacks = training.load(models, gene_sets)
-    chosen = read_json(evaluation) if evaluation else {"knn_weight": 0.0}
-    if genes_path:
-        if evaluation:
-            check_digest(genes_path, chosen["genes_digest"])
-        genes = read_tsv(genes_path, texts=("gene", "fold"))
-        if genes["gene"].tolist() != gene_sets.targets:
-            raise InputError(f"{genes_path}: its genes are not the panel's targets in their order; evaluate again")
-    else:
-        genes = gene_table(counts, reference_counts, gene_sets, None, passes=0, warns=0)
-        write_tsv("genes.tsv", genes)
-
-    # From here on the panel's counts alone, once: the only thing in memory that grows with cells.
-    counts = replace(counts, X=counts.select(gene_sets.shared), genes=np.array(gene_sets.shared), gene_ids=None)
-    knn = None
-    if chosen["knn_weight"] > 0:
-        fitted = KNN().fit(reference_counts, counts.X, gene_sets.shared)
-
-        def knn(cells):
-            return fitted.predict(gene_sets.targets, counts.X[cells])
-
-    imputer = Imputer(stacks, counts, gene_sets, n_samples, interval, seed, where, knn, chosen["knn_weight"])
-    latents = [encode_reference(stacks[0], s, reference, gene_sets) for s, reference in enumerate(reference_counts)]
-    support = Support(latents)
+    where, inputs, layers = device.choose(accelerator, 1), SampleInputs(folder), parse_layers(layers)
+    gene_sets, n_cells = inputs.gene_sets, inputs.n_cells
+    start, stop = parse_rows(rows, n_cells) if rows else (0, n_cells)
+    final = FinalModels.read(models, gene_sets)
+    genes = judged_genes(inputs, genes_path, evaluation)
+    spatial, references = inputs.spatial(slice(start, stop)), inputs.references()
+    posterior = final.posterior(spatial, start, references, gene_sets, n_samples, seed, where)
+    support = Support.of(final.stacks[0], references, gene_sets)
+    latents = []
+    if start == 0:
+        latents = [encode_reference(final.stacks[0], s, counts, gene_sets) for s, counts in enumerate(references)]
     about = {
         "sample": sample,
         "version": cli.__version__,
         "params": params_json,
-        "kappa": stacks[0].members[0].kappa,
-        "knn_weight": chosen["knn_weight"],
-        "n_samples": n_samples * imputer.n_members,
+        "kappa": final.kappa,
+        "knn_weight": float(final.blend.weights.get("knn", 0.0)),
+        "n_samples": posterior.n_draws,
         "interval": interval,
-        "spatial_digest": digest(spatial),
-        "reference_digests": [digest(path) for path in references],
+        "spatial_digest": sealed_digest(inputs.spatial_path),
+        "reference_digests": [sealed_digest(path) for path in inputs.reference_paths],
         "models_digest": digest(models),
         "genes_digest": digest(genes_path or "genes.tsv"),
     }
-    with ImputedWriter.open("imputed.h5ad", counts, genes, about) as writer:
-        for chunk in imputer:
-            writer.write(chunk, support.contains(chunk.latent))
-        spatial_latent = writer.latent
-    write_latent("latent.h5ad", counts, spatial_latent, reference_counts, latents)
-    log.info("%s: imputed %d genes in %d cells", sample, len(gene_sets.targets), len(counts.cells))
+    grid = Grid.of(n_cells, len(gene_sets.targets))
+    uns = {"spatialimpute": about}
+    if rows:
+        grid, path = grid.part(stop - start), part_name(start)
+        uns |= part_uns(start, stop, n_cells, latents)
+    else:
+        path = f"imputed.{choose_format(imputed_format, grid, layers)}"
+    with ImputedWriter.open(path, grid, layers, spatial, genes, uns) as writer:
+
+        def impute(chunk: slice):
+            return writer.encode(impute_rows(posterior, support, chunk, interval))
+
+        for encoded in map_in_order(impute, blocks(stop - start, grid.rows), threads):
+            writer.write(encoded)
+    if not rows:
+        write_latent("latent.h5ad", spatial, writer.latent, references, latents)
+    log.info("%s: imputed %d genes in %d cells", sample, len(gene_sets.targets), stop - start)
+
+
+def parse_rows(text: str, n_cells: int) -> tuple[int, int]:
+    """`START:STOP` as numbers; a STOP beyond the last cell means that one."""
+    from spatialimpute.imputation.blocks import BLOCK_CELLS
+
+    try:
+        start, stop = (int(part) for part in text.split(":"))
+    except ValueError:
+        raise InputError(f"--rows {text}: expected START:STOP, two numbers") from None
+    stop = min(stop, n_cells)
+    if not 0 <= start < stop or start % BLOCK_CELLS or (stop % BLOCK_CELLS and stop != n_cells):
+        raise InputError(
+            f"--rows {text}: expected multiples of {BLOCK_CELLS:,} with START below STOP and below the sample's "
+            f"{n_cells:,} cells, where the last part ends"
+        )
+    return start, stop
+
+
+def parse_layers(text: str) -> list[str]:
+    """`sd,lower` as a list in the file's order; `none` is no layer."""
+    from spatialimpute.files.imputed import LAYERS
+
+    asked = [] if text == "none" else text.split(",")
+    if unknown := [layer for layer in asked if layer not in LAYERS]:
+        raise InputError(f"--layers {text}: {unknown[0]!r} is unknown; expected none, or some of {', '.join(LAYERS)}")
+    return [layer for layer in LAYERS if layer in asked]
+
+
+def judged_genes(inputs, genes_path: str | None, evaluation: str | None):
+    """The gene table; where there is none, it is made from the gene facts and written to genes.tsv."""
+    from spatialimpute.evaluation.gene_table import gene_table
+    from spatialimpute.files.sealed import check_digest, read_json
+    from spatialimpute.files.tsv import read_tsv, write_tsv
+
+    if not genes_path:
+        genes = gene_table(inputs.gene_facts, None, passes=0, warns=0)
+        write_tsv("genes.tsv", genes)
+        return genes
+    if evaluation:
+        check_digest(genes_path, read_json(evaluation)["genes_digest"])
+    genes = read_tsv(genes_path, texts=("gene", "fold"))
+    if genes["gene"].tolist() != inputs.gene_sets.targets:
+        raise InputError(f"{genes_path}: its genes are not the gene sets' targets in their order; evaluate again")
+    return genes
 
 
 if __name__ == "__main__":

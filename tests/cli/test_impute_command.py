@@ -1,129 +1,222 @@
-"""The imputation step as a command: the imputed file, the latent codes, reproducibility, one-line errors."""
+"""The imputation step and the gathering of its parts as commands: files, facts, bytes, one-line errors."""
 
-import json
+import shutil
+from dataclasses import replace
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from spatialimpute.evaluation.reliability import GENE_COLUMNS
-from spatialimpute.files.counts import read_counts
-from spatialimpute.files.gene_sets import read_gene_sets, write_gene_sets
-from spatialimpute.files.sealed import digest, read_json, write_json
+import scipy.sparse as sp
+from spatialimpute.ensemble import fit_blend
+from spatialimpute.evaluation.gene_table import COLUMNS, gene_table
+from spatialimpute.files.blend import write_blend
+from spatialimpute.files.counts import Counts
+from spatialimpute.files.gene_sets import GeneSets
+from spatialimpute.files.inputs import SampleInputs, write_inputs
+from spatialimpute.files.sealed import digest, read_json, sealed_digest, write_json
+from spatialimpute.files.tsv import write_tsv
+from spatialimpute.gene_facts import gene_facts
+from spatialimpute.methods.gimvi.blending import final_blend
+from spatialimpute.methods.gimvi.data import TrainingData
+from spatialimpute.methods.gimvi.method import ensemble
+from spatialimpute.methods.gimvi.posterior import mean_frequencies
+from spatialimpute.methods.gimvi.settings import PRESETS
+from spatialimpute.methods.gimvi.training import save, train
+from spatialimpute.simulation.tissue import Tissue
 
-FLAGS = ["--models", "models", "--evaluation", "evaluation.json", "--genes", "genes.tsv", "--n-samples", 6]
+N_CELLS, N_REFERENCE, UNKNOWN = 9_500, 300, 5_000
+INPUTS = ["--sample", "s1", "--inputs", "inputs"]
+FLAGS = [*INPUTS, "--models", "models", "--evaluation", "evaluation.json", "--genes", "genes.tsv", "--n-samples", 4]
+TEN_SHARDS = [f"{start}:{start + 1024}" for start in range(0, N_CELLS, 1024)]
 
 
 @pytest.fixture(scope="module")
-def imputed(final, step, inputs):
-    result = step(final, "impute", *inputs, *FLAGS, "--params-json", '{"seed": 0}')
+def sample(tmp_path_factory):
+    """A folder with a sample's inputs, final models with a share of neighbors, evaluation and gene table.
+
+    Nothing is known of one cell.
+    """
+    folder, tissue = tmp_path_factory.mktemp("sample"), Tissue(n_genes=40, n_panel=16, seed=0)
+    sides = []
+    for role, n, share in (("spatial", N_CELLS, tissue.share), ("reference", N_REFERENCE, tissue.reference_share)):
+        rng = np.random.default_rng(n)
+        cells = tissue.cells(n, rng, share, n)
+        X = tissue.spatial_counts(cells, rng)[:, :16] if role == "spatial" else tissue.reference_counts(cells, rng)
+        if role == "spatial":
+            X[UNKNOWN] = 0
+        sides.append(
+            Counts(
+                X=sp.csr_matrix(X, dtype=np.float32),
+                genes=tissue.genes[tissue.panel] if role == "spatial" else tissue.genes,
+                cells=np.array([f"{role}{c}" for c in range(n)]),
+                obs=pd.DataFrame({"celltype": pd.Categorical(cells.celltype)}),
+                coords=cells.coords if role == "spatial" else None,
+                info={"role": role, "id": role, "schema_version": "1"},
+            )
+        )
+    spatial, reference = sides
+    shared = spatial.genes.tolist()
+    modeled = shared + [gene for gene in tissue.genes.tolist() if gene not in shared]
+    gene_sets = GeneSets(modeled, shared, [], modeled)
+    write_inputs(folder / "inputs", spatial, [reference], gene_sets, gene_facts(spatial, [reference], gene_sets))
+    inputs = SampleInputs(folder / "inputs")
+    settings = replace(PRESETS["default"], max_steps=20, batch_size=32, n_hidden=16, n_latent=4)
+    members = ensemble(settings, {None: 0.0}, range(3))
+    spatial, references = inputs.spatial(), inputs.references()
+    stacks = train(TrainingData(references, spatial, gene_sets, settings), members)
+    save(stacks, folder / "models", gene_sets, settings)
+    blend, knn_scale = final_blend(stacks, spatial, references, gene_sets, 0.25)
+    write_blend(folder / "models", blend, gene_sets.targets, knn_scale)
+    shutil.copytree(folder / "models", folder / "models_alone")
+    alone = fit_blend(mean_frequencies(stacks, spatial, gene_sets, gene_sets.targets), {}, {})
+    write_blend(folder / "models_alone", alone, gene_sets.targets, None)
+    scores = pd.DataFrame({"gene": shared, "fold": "1", "detected": 50, "spearman": 0.4})
+    scores = scores.assign(spearman_partial=np.linspace(0, 0.5, 16), spearman_fraction=0.3)
+    write_tsv(folder / "genes.tsv", gene_table(inputs.gene_facts, scores, 0.2, 0.1))
+    write_json(folder / "evaluation.json", {"genes_digest": digest(folder / "genes.tsv")})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def imputed(sample, step):
+    result = step(sample, "impute", *FLAGS, "--threads", 2, "--params-json", '{"seed": 0}')
     assert result.code == 0, result.stderr
-    return final
+    return sample
 
 
 def test_imputed_file(imputed):
-    gene_sets, counts = read_gene_sets(imputed / "gene_sets.json"), read_counts(imputed / "spatial.h5ad")
+    inputs = SampleInputs(imputed / "inputs")
+    counts, shared = inputs.spatial(), inputs.gene_sets.shared
     data = ad.read_h5ad(imputed / "imputed.h5ad")
     assert data.obs_names.tolist() == counts.cells.tolist()
-    assert data.var_names.tolist() == gene_sets.targets
+    assert data.var_names.tolist() == inputs.gene_sets.targets
     assert data.X.dtype == np.float32 and set(data.layers) == {"sd", "lower", "upper"}
-    total = np.asarray(counts.select(gene_sets.shared).sum(1)).ravel()
+    total = np.asarray(counts.X.sum(1)).ravel()
     np.testing.assert_array_equal(data.obs["panel_total"], total)
-    assert (total > 0).all()
+    known = total > 0
+    assert not known[UNKNOWN] and known.mean() > 0.99
+    for values in (data.X, *data.layers.values(), data.obsm["X_gimvi"]):
+        assert np.isnan(values[~known]).all() and np.isfinite(values[known]).all()
+    assert not data.obs["supported"][~known].any() and data.obs["supported"].mean() > 0.5
     # X / panel_total is the frequency relative to the panel: those of panel genes sum to one, or nearly,
     # since members are averaged each on its own mean frequency per gene.
-    frequency = data[:, gene_sets.shared].X / total[:, None]
+    frequency = data[known, shared].X / total[known, None]
     np.testing.assert_allclose(frequency.sum(1).mean(), 1, atol=0.02)
-    assert (data.layers["lower"] <= data.layers["upper"]).all() and (data.layers["sd"] > 0).all()
-    inside = (data.layers["lower"] <= data.X) & (data.X <= data.layers["upper"])
-    assert inside.mean() > 0.95
-    assert data.obs["supported"].dtype == bool and data.obs["supported"].mean() > 0.5
+    lower, upper, mean = (data.layers["lower"][known], data.layers["upper"][known], data.X[known])
+    assert (lower <= upper).all() and (data.layers["sd"][known] > 0).all()
+    assert ((lower <= mean) & (mean <= upper)).mean() > 0.95
     assert data.obs["celltype"].tolist() == counts.obs["celltype"].tolist()
     np.testing.assert_array_equal(data.obsm["spatial"], counts.coords)
-    assert data.obsm["X_gimvi"].shape == (140, 4)
     assert not list(imputed.glob("*.partial"))
 
 
 def test_its_gene_table_and_facts(imputed):
     data = ad.read_h5ad(imputed / "imputed.h5ad")
     genes = pd.read_csv(imputed / "genes.tsv", sep="\t", dtype={"fold": str})
-    assert list(data.var) == GENE_COLUMNS[1:]
+    assert list(data.var) == COLUMNS[1:]
     for column in ("verdict", "reason"):
         assert data.var[column].tolist() == genes[column].tolist()
-    assert data.var["fold"].tolist() == genes["fold"].fillna("").tolist()
-    assert set(data.var["fold"]) == {"0", "1", "2", ""}
+    assert set(data.var["fold"]) == {"1", ""}
     np.testing.assert_allclose(data.var["spearman_partial"], genes["spearman_partial"])
     about = data.uns["spatialimpute"]
-    evaluation = json.loads((imputed / "evaluation.json").read_text())
-    assert about["schema_version"] == "1" and about["sample"] == "s1" and about["params"] == '{"seed": 0}'
-    assert about["kappa"] == evaluation["kappa"] and about["knn_weight"] == evaluation["knn_weight"]
-    assert about["n_samples"] == 18 and about["interval"] == 0.9
-    assert about["spatial_digest"] == digest(imputed / "spatial.h5ad")
-    assert list(about["reference_digests"]) == [digest(imputed / "reference.h5ad")]
+    assert about["schema_version"] == "2" and about["sample"] == "s1" and about["params"] == '{"seed": 0}'
+    assert about["kappa"] == 0 and about["knn_weight"] == 0.25
+    assert about["n_samples"] == 12 and about["interval"] == 0.9
+    assert about["spatial_digest"] == sealed_digest(imputed / "inputs" / "spatial.h5ad")
+    assert list(about["reference_digests"]) == [sealed_digest(imputed / "inputs" / "reference1.h5ad")]
+    assert about["genes_digest"] == digest(imputed / "genes.tsv")
 
 
 def test_latent_file(imputed):
     data = ad.read_h5ad(imputed / "latent.h5ad")
-    assert data.shape == (270, 0) and data.obsm["X_gimvi"].shape == (270, 4)
-    assert data.obs["side"].value_counts().to_dict() == {"spatial": 140, "reference": 130}
-    assert data.obs["dataset"].tolist() == ["spatial"] * 140 + ["reference"] * 130
-    assert data.obs["celltype"].isin(read_counts(imputed / "reference.h5ad").obs["celltype"]).mean() > 0.9
+    assert data.shape == (N_CELLS + N_REFERENCE, 0) and data.obsm["X_gimvi"].shape == (N_CELLS + N_REFERENCE, 4)
+    assert data.obs["side"].tolist() == ["spatial"] * N_CELLS + ["reference"] * N_REFERENCE
+    assert data.obs["dataset"].tolist() == data.obs["side"].tolist()
     spatial = ad.read_h5ad(imputed / "imputed.h5ad").obsm["X_gimvi"]
-    np.testing.assert_array_equal(data.obsm["X_gimvi"][:140], spatial)
+    np.testing.assert_array_equal(data.obsm["X_gimvi"][:N_CELLS], spatial)
 
 
-def test_same_bytes_again(imputed, copy_of, step, inputs):
-    folder = copy_of(imputed)
+def test_ten_shards_give_the_bytes_of_one_task(imputed, tmp_path, step):
+    folder = shutil.copytree(imputed, tmp_path / "s")
     for name in ("imputed.h5ad", "latent.h5ad"):
         (folder / name).unlink()
-    assert step(folder, "impute", *inputs, *FLAGS, "--params-json", '{"seed": 0}').code == 0
+    (folder / "parts").mkdir()
+    assert len(TEN_SHARDS) == 10
+    for rows in TEN_SHARDS[::-1]:
+        result = step(folder, "impute", *FLAGS, "--params-json", '{"seed": 0}', "--rows", rows)
+        assert result.code == 0, result.stderr
+        assert not (folder / "imputed.h5ad").exists() and not (folder / "latent.h5ad").exists()
+    for part in folder.glob("part.*.h5ad"):
+        part.rename(folder / "parts" / part.name)
+    result = step(folder, "gather", *INPUTS, "--parts", "parts", "--threads", 2)
+    assert result.code == 0, result.stderr
     for name in ("imputed.h5ad", "latent.h5ad"):
-        assert (folder / name).read_bytes() == (imputed / name).read_bytes()
-    assert step(folder, "impute", *inputs, *FLAGS, "--seed", 1).code == 0
-    other = ad.read_h5ad(folder / "imputed.h5ad").X
-    assert not np.array_equal(other, ad.read_h5ad(imputed / "imputed.h5ad").X)
+        assert (folder / name).read_bytes() == (imputed / name).read_bytes(), name
+    (folder / "parts" / "part.000000001024.h5ad").unlink()
+    result = step(folder, "gather", *INPUTS, "--parts", "parts")
+    assert result.code == 65 and "begins at cell 2,048, expected 1,024" in result.stderr
 
 
-def test_samples_interval_and_share_of_neighbors(imputed, copy_of, step, inputs):
-    folder = copy_of(imputed)
+def test_other_seed_other_numbers(imputed, tmp_path, step):
+    folder = shutil.copytree(imputed, tmp_path / "s")
+    assert step(folder, "impute", *FLAGS, "--rows", "0:1024", "--seed", 1).code == 0
+    other = ad.read_h5ad(folder / "part.000000000000.h5ad").X
+    assert not np.array_equal(other, ad.read_h5ad(imputed / "imputed.h5ad").X[:1024])
+
+
+def test_samples_interval_layers_format_and_share_of_neighbors(imputed, tmp_path, step):
+    folder = shutil.copytree(imputed, tmp_path / "s")
+    (folder / "models").rename(folder / "models_mixed")
     results = {}
-    for weight, interval, n in ((0.0, 0.9, 20), (0.0, 0.5, 20), (0.5, 0.9, 20), (0.0, 0.9, 2)):
-        write_json(folder / "evaluation.json", read_json(imputed / "evaluation.json") | {"knn_weight": weight})
-        flags = [*FLAGS, "--interval", interval, "--n-samples", n]
-        assert step(folder, "impute", *inputs, *flags).code == 0
-        data = ad.read_h5ad(folder / "imputed.h5ad")
-        assert data.uns["spatialimpute"]["n_samples"] == 3 * n
-        results[weight, interval, n] = data
-    plain, narrow, mixed = (results[key] for key in ((0.0, 0.9, 20), (0.0, 0.5, 20), (0.5, 0.9, 20)))
+    for name, models, flags in (
+        ("plain", "models_alone", ["--layers", "sd,lower,upper"]),
+        ("narrow", "models_alone", ["--interval", 0.5]),
+        ("mixed", "models_mixed", ["--imputed-format", "zarr", "--layers", "upper,sd"]),
+        ("few", "models_alone", ["--n-samples", 2, "--layers", "none"]),
+    ):
+        shutil.copytree(folder / models, folder / "models", dirs_exist_ok=True)
+        result = step(folder, "impute", *FLAGS, *flags)
+        assert result.code == 0, result.stderr
+        zarr = folder / "imputed.zarr"
+        results[name] = ad.read_zarr(zarr) if zarr.exists() else ad.read_h5ad(folder / "imputed.h5ad")
+        if zarr.exists():
+            shutil.rmtree(zarr)
+    plain, narrow, mixed, few = results.values()
+    assert few.uns["spatialimpute"]["n_samples"] == 6 and not few.layers
+    assert set(mixed.layers) == {"sd", "upper"} and mixed.uns["spatialimpute"]["knn_weight"] == 0.25
+    assert plain.uns["spatialimpute"]["knn_weight"] == 0
+    known = plain.obs["panel_total"].to_numpy() > 0
     np.testing.assert_array_equal(plain.X, narrow.X)
-    assert (plain.layers["lower"] <= narrow.layers["lower"]).all()
-    assert (plain.layers["upper"] >= narrow.layers["upper"]).all()
-    np.testing.assert_allclose(mixed.layers["sd"], 0.5 * plain.layers["sd"], rtol=1e-3, atol=1e-5)
-    assert np.abs(mixed.X - plain.X).max() > 0.1
-    scale = mixed.obs["panel_total"].to_numpy()[:, None]
-    np.testing.assert_allclose((mixed.X / scale).mean(0), (plain.X / scale).mean(0), rtol=0.15)
+    assert (plain.layers["lower"] <= narrow.layers["lower"])[known].all()
+    assert (plain.layers["upper"] >= narrow.layers["upper"])[known].all()
+    # Each is rounded to a quarter of the mean's error, which is sd / sqrt(12).
+    np.testing.assert_allclose(mixed.layers["sd"][known], 0.75 * plain.layers["sd"][known], rtol=2 / 8 / np.sqrt(12))
+    assert np.abs(mixed.X - plain.X)[known].max() > 0.1
+    scale = mixed.obs["panel_total"].to_numpy()[known, None]
+    np.testing.assert_allclose((mixed.X[known] / scale).mean(0), (plain.X[known] / scale).mean(0), rtol=0.15)
 
 
-def test_without_crossvalidation(prepared, copy_of, step, inputs, quick):
-    folder = copy_of(prepared)
-    (folder / "nofolds.json").rename(folder / "gene_sets.json")
-    assert step(folder, "train", *inputs, "--stage", "final", "--seeds", 1, *quick).code == 0
-    assert step(folder, "impute", *inputs, "--models", "models", "--n-samples", 2).code == 0
+def test_without_crossvalidation(sample, tmp_path, step):
+    folder = shutil.copytree(sample, tmp_path / "s")
+    (folder / "genes.tsv").unlink()
+    result = step(folder, "impute", *INPUTS, "--models", "models", "--n-samples", 2, "--rows", "9216:10240")
+    assert result.code == 0, result.stderr
     genes = pd.read_csv(folder / "genes.tsv", sep="\t")
-    assert list(genes.columns) == GENE_COLUMNS and (genes["verdict"] == "not assessed").all()
-    data = ad.read_h5ad(folder / "imputed.h5ad")
-    assert data.shape == (140, 60) and (data.var["verdict"] == "not assessed").all()
-    assert data.uns["spatialimpute"]["knn_weight"] == 0.0
+    assert list(genes.columns) == COLUMNS and (genes["verdict"] == "not assessed").all()
+    data = ad.read_h5ad(folder / "part.000000009216.h5ad")
+    assert data.shape == (N_CELLS - 9216, 40) and (data.var["verdict"] == "not assessed").all()
     assert (data.var["fold"] == "").all() and data.var["spearman"].isna().all()
+    assert data.obs_names[0] == "spatial9216"
 
 
-def test_errors_are_one_line(final, copy_of, step, inputs, monkeypatch):
-    folder = copy_of(final)
+def test_errors_are_one_line(sample, tmp_path, step, monkeypatch):
+    folder = shutil.copytree(sample, tmp_path / "s")
     for name in ("imputed.h5ad", "latent.h5ad"):
         (folder / name).unlink(missing_ok=True)
 
-    def error(*flags):
-        result = step(folder, "impute", *inputs, *FLAGS, *flags)
+    def error(*flags, command="impute", given=FLAGS):
+        result = step(folder, command, *given, *flags)
         assert result.code == 65, result.stderr
         assert result.stderr.startswith("ERROR: ") and len(result.stderr.splitlines()) == 1
         assert not list(folder.glob("imputed.h5ad*"))
@@ -131,18 +224,23 @@ def test_errors_are_one_line(final, copy_of, step, inputs, monkeypatch):
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert "no CUDA device is visible" in error("--accelerator", "gpu")
+    assert "'mean' is unknown; expected none, or some of sd, lower, upper" in error("--layers", "sd,mean")
+    for rows in ("5:1024", "1024:1024", "0:1000", "10240:11264"):
+        assert f"--rows {rows}: expected multiples of 1,024" in error("--rows", rows)
+    assert "--rows x: expected START:STOP" in error("--rows", "x")
     genes = (folder / "genes.tsv").read_text().splitlines()
     (folder / "genes.tsv").write_text("\n".join([genes[0], *genes[:0:-1]]) + "\n")
-    evaluation = read_json(folder / "evaluation.json")
-    write_json(folder / "evaluation.json", evaluation | {"genes_digest": digest(folder / "genes.tsv")})
-    assert "genes.tsv: its genes are not the panel's targets" in error()
-    models = read_json(folder / "models" / "models.json")
-    write_json(folder / "models" / "models.json", models | {"schema_version": "0"})
-    assert "expected models of schema version 1, found 0" in error()
-    write_json(folder / "models" / "models.json", models)
-    gene_sets = read_gene_sets(folder / "gene_sets.json")
-    gene_sets.genes = gene_sets.genes[::-1]
-    write_gene_sets(folder / "gene_sets.json", gene_sets)
-    assert "trained on other genes" in error()
+    write_json(folder / "evaluation.json", {"genes_digest": digest(folder / "genes.tsv")})
+    assert "genes.tsv: its genes are not the gene sets' targets" in error()
+    for name, what in (("models.json", "models"), ("blend.json", "a blend")):
+        content = read_json(folder / "models" / name)
+        write_json(folder / "models" / name, content | {"schema_version": "0"})
+        assert f"expected {what} of schema version 1, found 0" in error()
+        write_json(folder / "models" / name, content)
+    (folder / "empty").mkdir()
+    assert "expected a folder that select_genes.py wrote" in error(
+        given=["--sample", "s1", "--inputs", "empty", *FLAGS[4:]]
+    )
+    assert "it holds none" in error(command="gather", given=[*INPUTS, "--parts", "empty"])
     for flags in (["--n-samples", 1], ["--interval", 1], ["--interval", 0]):
-        assert step(folder, "impute", *inputs, *FLAGS, *flags).code == 2
+        assert step(folder, "impute", *FLAGS, *flags).code == 2

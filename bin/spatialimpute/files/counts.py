@@ -128,6 +128,8 @@ def _read_matrix(group: h5py.Group, rows: slice | np.ndarray, columns: np.ndarra
     if columns is None:
         return sp.csr_matrix(matrix[rows], dtype=np.float32)
     every = np.arange(matrix.shape[0])[rows]
+    if len(columns) == 0:  # the cells are asked for, not their counts
+        return sp.csr_matrix((len(every), 0), dtype=np.float32)
     parts = []
     for part in np.split(every, np.arange(BLOCK_ROWS, len(every), BLOCK_ROWS)):
         together = len(part) and part[-1] - part[0] + 1 == len(part)

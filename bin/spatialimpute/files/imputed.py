@@ -1,7 +1,8 @@
-"""`imputed.h5ad`, written chunk by chunk, and `latent.h5ad`."""
+"""`imputed.h5ad` or `imputed.zarr`: the imputed genes of all cells, or of a part of them, written as rows arrive."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import anndata as ad
@@ -9,88 +10,181 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from spatialimpute.errors import InputError
+from spatialimpute.files.chunks import ChunkStore, Grid, H5Store, ZarrStore
 from spatialimpute.files.counts import Counts
 from spatialimpute.files.sealed import sealed
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
+#: What may stand beside the mean.
 LAYERS = ("sd", "lower", "upper")
+#: Values (cells x genes x arrays) up to which `auto` is h5ad: some ten gigabytes on disk.
+MAX_H5AD_VALUES = 4_000_000_000
+
+
+@dataclass(frozen=True)
+class ImputedRows:
+    """What is stored of B consecutive cells.
+
+    Attributes
+    ----------
+    rows : which of the cells that are imputed together
+    values : `mean` and each of LAYERS, expected counts on the panel's depth, (B, G) float32
+    latent : (B, d), the first member's posterior mean of z
+    panel_total : (B,), counts over the panel; where it is 0 nothing is known of a cell, so values and latent are NaN
+    supported : (B,) bool, whether the cell lies where the references have cells; never where nothing is known
+    """
+
+    rows: slice
+    values: Mapping[str, np.ndarray]
+    latent: np.ndarray
+    panel_total: np.ndarray
+    supported: np.ndarray
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """The same with its values as chunks of bytes, by the name of their array in the file."""
+
+    rows: slice
+    chunks: Mapping[str, list[bytes]]
+    latent: np.ndarray
+    panel_total: np.ndarray
+    supported: np.ndarray
+
+
+def choose_format(asked: str, grid: Grid, layers: Sequence[str]) -> str:
+    """`h5ad` or `zarr`, as asked for; `auto` is h5ad for samples of a size that one file suits."""
+    if asked != "auto":
+        return asked
+    return "h5ad" if grid.n_cells * grid.n_genes * (1 + len(layers)) <= MAX_H5AD_VALUES else "zarr"
 
 
 class ImputedWriter:
-    """Writes `imputed.h5ad`; dense arrays go to disk as their chunks arrive.
+    """Writes an AnnData file or zarr folder, as the suffix of its path says.
 
-    X: posterior mean, expected counts on the panel's depth; layers sd, lower, upper; obs: those of the counts,
-    `panel_total` (X / panel_total is the frequency rho) and `supported`; obsm: `spatial`, `X_gimvi`; var: the gene
-    table; uns['spatialimpute']: how it was made.
+    X: posterior mean, expected counts on the panel's depth; layers sd, lower, upper, or those of them asked for; obs:
+    those of the counts, `panel_total` (X / panel_total is the frequency rho) and `supported`; obsm: `spatial`,
+    `X_gimvi`; var: the gene table; uns['spatialimpute']: how it was made.
+
+    Attributes
+    ----------
+    latent : (n_cells, d), the latent codes of the rows written so far
     """
 
     @classmethod
     @contextmanager
-    def open(cls, path: str | Path, counts: Counts, genes: pd.DataFrame, about: dict) -> Iterator["ImputedWriter"]:
+    def open(
+        cls, path: str | Path, grid: Grid, layers: Sequence[str], cells: Counts, genes: pd.DataFrame, uns: dict
+    ) -> Iterator["ImputedWriter"]:
         """A writer of a file that is there once the `with` block ends well.
 
         Parameters
         ----------
-        genes : the gene table, in the order of the columns to come
-        about : JSON-ready facts
+        layers : those of LAYERS to write
+        cells : of which annotations are written; their counts are not looked at
+        genes : the gene table, in the order of the columns
+        uns : JSON-ready facts and arrays; `spatialimpute` gets the schema version
         """
-        with sealed(path) as partial:
-            with h5py.File(partial, "w") as file:
-                writer = cls(file, counts, genes)
-                yield writer
-                writer._write_annotations(about)
+        kind = ZarrStore if Path(path).suffix == ".zarr" else H5Store
+        with sealed(path) as partial, kind.open(partial, grid) as store:
+            writer = cls(store, layers)
+            yield writer
+            writer._write_annotations(cells, genes, uns)
 
-    def __init__(self, file: h5py.File, counts: Counts, genes: pd.DataFrame):
-        self.file, self.counts, self.genes = file, counts, genes.set_index("gene")
-        n_cells = len(counts.cells)
-        self.panel_total = np.zeros(n_cells, dtype=np.float32)
-        self.supported = np.zeros(n_cells, dtype=bool)
+    def __init__(self, store: ChunkStore, layers: Sequence[str]):
+        self.store = store
+        self._names = {"mean": "X", **{layer: f"layers/{layer}" for layer in layers}}
+        for name in self._names.values():
+            store.create(name)
+        self.panel_total = np.zeros(store.grid.n_cells, dtype=np.float32)
+        self.supported = np.zeros(store.grid.n_cells, dtype=bool)
         self.latent: np.ndarray | None = None
-        for name in ("X", *(f"layers/{layer}" for layer in LAYERS)):
-            dataset = file.create_dataset(name, (n_cells, len(genes)), dtype=np.float32)
-            dataset.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
 
-    def write(self, chunk, supported: np.ndarray) -> None:
-        """Write one :class:`spatialimpute.methods.gimvi.posterior.Chunk`; its cells are consecutive."""
-        rows = slice(int(chunk.cells[0]), int(chunk.cells[-1]) + 1)
-        self.file["X"][rows] = chunk.mean
-        for layer in LAYERS:
-            self.file[f"layers/{layer}"][rows] = getattr(chunk, layer)
+    def encode(self, rows: ImputedRows) -> EncodedRows:
+        """Make rows ready to be written; several threads may at once."""
+        chunks = {name: self.store.grid.encode(rows.values[what]) for what, name in self._names.items()}
+        return EncodedRows(rows.rows, chunks, rows.latent, rows.panel_total, rows.supported)
+
+    def write(self, encoded: EncodedRows) -> None:
+        """Write rows; those of the whole grid, one chunk's after the other."""
+        rows = encoded.rows
+        for name, chunks in encoded.chunks.items():
+            self.store.write(name, rows.start, chunks)
         if self.latent is None:
-            self.latent = np.zeros((len(self.panel_total), chunk.latent.shape[1]), dtype=np.float32)
-        self.latent[rows], self.panel_total[rows], self.supported[rows] = chunk.latent, chunk.panel_total, supported
+            self.latent = np.zeros((len(self.panel_total), encoded.latent.shape[1]), dtype=np.float32)
+        self.latent[rows], self.panel_total[rows] = encoded.latent, encoded.panel_total
+        self.supported[rows] = encoded.supported
 
-    def _write_annotations(self, about: dict) -> None:
-        obs = self.counts.obs.set_axis(pd.Index(self.counts.cells, name="cell"), axis=0).assign(
-            panel_total=self.panel_total, supported=self.supported
-        )
-        obsm = {"spatial": self.counts.coords, "X_gimvi": self.latent}
-        write = ad.io.write_elem
-        write(self.file, "obs", obs)
-        write(self.file, "var", _writable(self.genes))
-        write(self.file, "obsm", {key: value for key, value in obsm.items() if value is not None})
-        write(self.file, "uns", {"spatialimpute": {"schema_version": SCHEMA_VERSION, **about}})
+    def _write_annotations(self, cells: Counts, genes: pd.DataFrame, uns: dict) -> None:
+        obs = cells.obs.set_axis(pd.Index(cells.cells, name="cell"), axis=0)
+        obs = obs.assign(panel_total=self.panel_total, supported=self.supported)
+        obsm = {"spatial": cells.coords, "X_gimvi": self.latent}
+        facts = {"schema_version": SCHEMA_VERSION, **uns["spatialimpute"]}
+        uns = uns | {"spatialimpute": dict(sorted(facts.items()))}  # in the order in which they are read again
+        write, group = ad.io.write_elem, self.store.group
+        write(group, "obs", obs)
+        write(group, "var", _writable(genes.set_index("gene")))
+        write(group, "obsm", {key: value for key, value in obsm.items() if value is not None})
+        write(group, "uns", uns)
         for empty in ("varm", "obsp", "varp"):
-            write(self.file, empty, {})
-        self.file["layers"].attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
-        self.file.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
+            write(group, empty, {})
+        group.require_group("layers").attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
+        group.attrs.update({"encoding-type": "anndata", "encoding-version": "0.1.0"})
 
 
 def _writable(table: pd.DataFrame) -> pd.DataFrame:
-    """Columns as numbers or text: h5ad has no column of both."""
+    """Columns as numbers or text: AnnData has no column of both."""
     table = table.copy()
     for name, column in table.items():
         if name in ("fold", "verdict", "reason"):
-            table[name] = column.fillna("").astype(str)
+            table[name] = column.fillna("").astype(object).map(str)
         elif column.dtype != bool:
             table[name] = pd.to_numeric(column)
     return table
 
 
+@contextmanager
+def open_imputed(path: str | Path) -> Iterator:
+    """The group of an imputed file or zarr folder, for anndata.io.read_elem and its arrays."""
+    if Path(path).suffix == ".zarr":
+        import zarr  # takes a while, and most results are h5ad
+
+        yield zarr.open_group(str(path), mode="r")
+    else:
+        with h5py.File(path, "r") as file:
+            yield file
+
+
+def imputed_facts(path: str | Path) -> dict:
+    """How an imputed file was made: its uns['spatialimpute'].
+
+    Raises
+    ------
+    InputError
+        Another schema version.
+    """
+    with open_imputed(path) as group:
+        facts = dict(ad.io.read_elem(group["uns/spatialimpute"]))
+    if facts.get("schema_version") != SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: expected an imputed file of schema version {SCHEMA_VERSION}, "
+            f"found {facts.get('schema_version')}; impute again"
+        )
+    return facts
+
+
 def write_latent(
-    path: str | Path, spatial: Counts, spatial_latent: np.ndarray, references: list[Counts], latents: list[np.ndarray]
+    path: str | Path,
+    spatial: Counts,
+    spatial_latent: np.ndarray,
+    references: Sequence[Counts],
+    latents: Sequence[np.ndarray],
 ) -> None:
-    """Write the latent codes of all cells of both sides: obsm['X_gimvi'], obs `dataset`, `side`, `celltype`."""
+    """Write the latent codes of all cells of both sides: obsm['X_gimvi'], obs `dataset`, `side`, `celltype`.
+
+    Of `spatial` and `references` annotations alone are looked at.
+    """
     rows = []
     for counts, side in [(spatial, "spatial"), *((reference, "reference") for reference in references)]:
         celltype = counts.obs.get("celltype", pd.Series(None, counts.obs.index, dtype=object))

@@ -1,12 +1,14 @@
 """Files that are written whole, and whose digest tells the step that reads them of any damage.
 
-HDF5 files carry the digest of all their bytes behind their end, where HDF5 does not look; JSON files carry that of
-their contents as `sha256`. Other files' digests stand in a JSON or HDF5 file beside them.
+HDF5 files carry the digest of all their bytes behind their end, where HDF5 does not look; zarr folders carry that of
+all their files in one more file; JSON files carry that of their contents as `sha256`. Other files' digests stand in a
+JSON or HDF5 file beside them.
 """
 
 import hashlib
 import json
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,18 +17,27 @@ from spatialimpute.errors import DamagedError
 
 MARK = b"\nsha256:"
 SEAL_LENGTH = len(MARK) + 64
+#: The file of a sealed folder that holds its digest.
+FOLDER_SEAL = "sha256.txt"
 BLOCK = 1 << 20
 
 
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `path` once all is written; after an error nothing is left."""
+    """A path to write a file or folder to, which takes the place of `path` once all is written.
+
+    After an error nothing is left.
+    """
     path = Path(path)
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
     try:
         yield partial
+        if path.is_dir():
+            shutil.rmtree(path)
         partial.replace(path)
     finally:
+        if partial.is_dir():
+            shutil.rmtree(partial)
         partial.unlink(missing_ok=True)
 
 
@@ -52,23 +63,29 @@ def _update(sha, path: Path, n_bytes: int) -> None:
 
 
 def seal(path: str | Path) -> None:
-    """Append the digest of a complete file to it."""
-    found = digest(path).encode()
+    """Append the digest of a complete file to it; into a folder, write it."""
+    found = digest(path)
+    if Path(path).is_dir():
+        (Path(path) / FOLDER_SEAL).write_text(found)
+        return
     with open(path, "ab") as file:
-        file.write(b"\n" + found)
+        file.write(b"\n" + found.encode())
 
 
 @contextmanager
 def sealed(path: str | Path) -> Iterator[Path]:
-    """As :func:`whole`, of a file that carries its digest."""
+    """As :func:`whole`, of a file or folder that carries its digest."""
     with whole(path) as partial:
         yield partial
         seal(partial)
 
 
 def check_seal(path: str | Path) -> None:
-    """Raise DamagedError unless the file is as :func:`seal` left it; reads all of it."""
+    """Raise DamagedError unless the file or folder is as :func:`seal` left it; reads all of it."""
     path, sha = Path(path), hashlib.sha256()
+    if path.is_dir():
+        _check_folder_seal(path)
+        return
     n_bytes = max(path.stat().st_size - SEAL_LENGTH, 0)
     with open(path, "rb") as file:
         file.seek(n_bytes)
@@ -78,6 +95,21 @@ def check_seal(path: str | Path) -> None:
     _update(sha, path, n_bytes)
     if end[len(MARK) :] != sha.hexdigest().encode():
         raise damaged(path, "its bytes are not those of its digest")
+
+
+def _check_folder_seal(path: Path) -> None:
+    files = sorted(file for file in path.rglob("*") if file.is_file() and file != path / FOLDER_SEAL)
+    if not (path / FOLDER_SEAL).exists():
+        raise damaged(path, f"it lacks the file {FOLDER_SEAL} that this pipeline writes last")
+    if (path / FOLDER_SEAL).read_text() != digest_all(files):
+        raise damaged(path, "its bytes are not those of its digest")
+
+
+def sealed_digest(path: str | Path) -> str:
+    """The digest that a sealed file carries, without reading the file; :func:`check_seal` says whether it is true."""
+    with open(path, "rb") as file:
+        file.seek(-SEAL_LENGTH, 2)
+        return file.read().decode().strip()
 
 
 def check_digest(path: str | Path, expected: str) -> None:

@@ -1,0 +1,1 @@
+"""Imputation: blocks of posterior draws, and what is kept of them."""
