@@ -1,41 +1,47 @@
-"""What the benchmarks run: the pairs, the peers (each in its own environment) and our own command chain.
+"""What the benchmarks run on the real pairs: our chain of commands up to the scores, every method through PREDICT.
 
-Everything is kept under `.cache/benchmarks/<pair>/`: a peer's predictions of a fold never run twice, our own run is
-kept per digest of the code in `bin/`.
+Everything is kept under `.cache/benchmarks/<pair>/`: what our code makes per digest of `bin/`, predictions of methods
+of other environments, which take long, per digest of their own scripts.
 """
 
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
-import anndata as ad
-import numpy as np
+import pandas as pd
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"
 CACHE = ROOT / ".cache" / "benchmarks"
 PYTHON = ROOT / ".venv" / "bin" / "python"
 PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
-PEERS_FOLDER = Path(__file__).resolve().parent / "peers"
-PEERS = ("gimvi_scvi", "tangram_sc", "spage")
-BASELINES = ("knn", "celltype", "total")
-#: The grid of `kappa: auto`; the paper preset takes kappa and likelihood of scvi-tools: like is compared with like.
-KAPPA_GRID = {"default": "0,5", "paper": "5"}
-LIKELIHOOD = {"default": "auto", "paper": "nb"}
+#: Where a method's interpreter is looked for: the commands of assets/methods.json name it, not its path.
+PATH = f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"
+METHODS = json.loads((ROOT / "assets" / "methods.json").read_text())
 TECHNOLOGY = {
     "osmfish": "osmFISH",
     "merfish_mop": "MERFISH",
     "starmap_mpfc": "STARmap",
     "hypothalamus": "MERFISH",
+    "xenium_breast": "Xenium",
+    "xenium_idc": "Xenium",
+}
+#: What predict.py is given. The default is the grid of `kappa: auto`; the paper preset takes kappa and likelihood of
+#: scvi-tools: like is compared with like.
+PRESETS = {
+    "default": ["--kappa", "0,5"],
+    "paper": ["--preset", "paper", "--kappa", "5", "--spatial-likelihood", "nb"],
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Pair:
     """A spatial file, its reference and the folds of their shared genes."""
 
@@ -48,42 +54,15 @@ class Pair:
     def cache(self) -> Path:
         return CACHE / self.name
 
-    def counts(self) -> ad.AnnData:
-        """Raw spatial counts of the shared genes, without the cells flagged as duplicates."""
-        data = ad.read_h5ad(self.spatial)
-        if "is_duplicate" in data.obs:
-            data = data[~data.obs["is_duplicate"].to_numpy(bool)]
-        return data[:, [gene for fold in self.folds for gene in fold]].copy()
 
-
-def pairs(names: list[str] | None = None, data: Path = DATA) -> list[Pair]:
+def pairs(names: list[str] | None = None) -> list[Pair]:
     """The pairs of `gene_folds.json`, or those named."""
-    table = json.loads((data / "gene_folds.json").read_text())
+    table = json.loads((DATA / "gene_folds.json").read_text())
     return [
-        Pair(name, data / f"{table[name]['spatial']}.h5ad", data / f"{table[name]['reference']}.h5ad",
+        Pair(name, DATA / f"{table[name]['spatial']}.h5ad", DATA / f"{table[name]['reference']}.h5ad",
              table[name]["folds"])
         for name in names or table
     ]  # fmt: skip
-
-
-def peer_file(pair: Pair, method: str, fold: int, seed: int = 0) -> Path:
-    return pair.cache / f"{method}.seed{seed}.fold{fold}.npz"
-
-
-def run_peer(pair: Pair, method: str, fold: int, seed: int = 0, threads: int = 1) -> Path:
-    """A peer's predictions of one fold; runs it unless they are there."""
-    out = peer_file(pair, method, fold, seed)
-    if out.exists():
-        return out
-    if not PEERS_PYTHON.exists():
-        raise SystemExit("no environment for the peers: run tests/benchmarks/peers/setup.sh")
-    command = [PEERS_PYTHON, PEERS_FOLDER / f"{method}.py", "--spatial", pair.spatial]
-    command += ["--reference", pair.reference, "--folds", pair.spatial.parent / "gene_folds.json"]
-    command += ["--pair", pair.name, "--fold", str(fold), "--seed", str(seed)]
-    command += ["--threads", str(threads), "--out", out]
-    command += ["--trace"] if method == "gimvi_scvi" else []
-    call(command, threads)
-    return out
 
 
 @dataclass
@@ -98,7 +77,7 @@ class Cost:
 def call(command: list, threads: int, cwd: Path | None = None) -> tuple[Cost, str]:
     """Run a command with so many threads; its cost and standard output. Ends the benchmark if it fails."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    environment = os.environ | dict.fromkeys(names, str(threads))
+    environment = os.environ | dict.fromkeys(names, str(threads)) | {"PATH": PATH}
     started = time.perf_counter()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen([str(word) for word in command], cwd=cwd, env=environment, stdout=out, stderr=errors)
@@ -112,88 +91,116 @@ def call(command: list, threads: int, cwd: Path | None = None) -> tuple[Cost, st
         return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024), out.read()
 
 
+def digest_of(*parts: bytes) -> str:
+    """Twelve characters that name these bytes."""
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
+
+
 def code_digest() -> str:
-    """Digest of the scripts and the package, which name our own runs' folder."""
-    digest = hashlib.sha256()
-    for path in sorted((ROOT / "bin").rglob("*.py")):
-        digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
+    """Digest of the package and of the scripts of our steps."""
+    files = sorted(
+        path for path in (ROOT / "bin").rglob("*.py") if path.parent.name != "methods" or "spatialimpute" in path.parts
+    )
+    return digest_of(*(part for path in files for part in (str(path.relative_to(ROOT)).encode(), path.read_bytes())))
 
 
-def run_own(pair: Pair, preset: str = "default", threads: int = 1, whole: bool = False) -> Path:
-    """Our chain from raw files, each step its command, to cross-validated scores or to the report; its folder.
+class Chain:
+    """Our steps on one pair, each run unless its result is there.
 
-    The folder holds `predictions/`, `scores.tsv`, `evaluation.json` and `costs.json` {step: cost}.
+    Attributes
+    ----------
+    folder : holds `inputs/`, `<preset>/heldout/predictions/`, `<preset>/scores.tsv` and `costs.json` {step: cost}
     """
-    folder = pair.cache / "own" / f"{preset}-{code_digest()}"
-    done = folder / "costs.json"
-    costs = json.loads(done.read_text()) if done.exists() else {}
-    for step in chain(pair, folder, preset, threads, whole):
-        if step.name in costs:
-            continue
-        step.cwd.mkdir(parents=True, exist_ok=True)
-        cost, _ = call([PYTHON, ROOT / "bin" / step.words[0], *step.words[1:]], threads, step.cwd)
-        costs[step.name] = asdict(cost)
-        done.write_text(json.dumps(costs, indent=1))
-    return folder
+
+    def __init__(self, pair: Pair, threads: int = 1):
+        self.pair, self.threads = pair, threads
+        self.folder = pair.cache / "own" / code_digest()
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def costs(self) -> dict[str, dict]:
+        """Cost of every step that has run."""
+        file = self.folder / "costs.json"
+        return json.loads(file.read_text()) if file.exists() else {}
+
+    def step(self, name: str, cwd: Path, script: str, *words) -> bool:
+        """Run a script of `bin/` in a folder unless it has been; whether it ran."""
+        if name in self.costs:
+            return False
+        cwd.mkdir(parents=True, exist_ok=True)
+        cost, _ = call([PYTHON, ROOT / "bin" / script, *words], self.threads, cwd)
+        (self.folder / "costs.json").write_text(json.dumps(self.costs | {name: asdict(cost)}, indent=1))
+        return True
+
+    @cached_property
+    def inputs(self) -> Path:
+        """The sample's inputs, with the given folds and every cell scored."""
+        pair, folds = self.pair, self.folder / "gene_folds.json"
+        folds.write_text(json.dumps({pair.name: pair.folds}))
+        sides = {"spatial": (pair.spatial, TECHNOLOGY[pair.name]), "reference": (pair.reference, "scRNA-seq")}
+        counts = []
+        for role, (file, technology) in sides.items():
+            about = ["--id", file.stem, "--role", role, "--technology", technology, "--input", file]
+            self.step(f"qc.{role}", self.folder / role, "qc.py", *about)
+            counts += [f"--{role}", self.folder / role / "counts.h5ad"]
+        about = ["--sample", pair.name, "--gene-folds", folds, "--score-cells", 0]
+        self.step("select_genes", self.folder, "select_genes.py", *about, *counts)
+        return self.folder / "inputs"
+
+    def scores(self, preset: str, methods: list[str]) -> Path:
+        """`scores.tsv` of gimVI with a preset and of these other methods.
+
+        kNN is always among those of the default preset: a share of it enters our result.
+        """
+        folder = self.folder / preset
+        heldout, about = folder / "heldout", ["--sample", self.pair.name, "--inputs", self.inputs]
+        predict = ["predict.py", *about, "--threads", self.threads]
+        new = [self.step(f"{preset}.gimvi", heldout, *predict, "--method", "gimvi", *PRESETS[preset])]
+        for method in dict.fromkeys([*(["knn"] if preset == "default" else []), *methods]):
+            if METHODS[method]["command"]:
+                new.append(self._external(method, predict, heldout / "predictions"))
+            else:
+                new.append(self.step(f"{preset}.{method}", heldout, *predict, "--method", method))
+        scores = folder / "scores.tsv"
+        if any(new) or not scores.exists():
+            words = [*about, "--predictions", heldout / "predictions", "--preset", preset]
+            call([PYTHON, ROOT / "bin" / "evaluate.py", *words], self.threads, folder)
+        return scores
+
+    def _external(self, method: str, predict: list, predictions: Path) -> bool:
+        """Have the predictions of a method of another environment among the others; whether they are new there."""
+        here = predictions / f"{method}.h5ad"
+        if here.exists():
+            return False
+        kept = external_file(self.pair, method)
+        if not kept.exists():
+            with tempfile.TemporaryDirectory() as name:
+                command = METHODS[method]["command"]
+                words = [*predict[1:], "--method", method, "--command", command]
+                cost, _ = call([PYTHON, ROOT / "bin" / predict[0], *words], self.threads, Path(name))
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                kept.with_suffix(".cost.json").write_text(json.dumps(asdict(cost)))
+                shutil.move(Path(name) / "predictions" / f"{method}.h5ad", kept)
+        shutil.copy2(kept, here)
+        return True
 
 
-@dataclass
-class Step:
-    """One command: a script of `bin/` with its arguments, and where it writes."""
-
-    name: str
-    cwd: Path
-    words: list
-
-
-def chain(pair: Pair, folder: Path, preset: str, threads: int, whole: bool) -> list[Step]:
-    """The commands as the pipeline calls them, up to EVALUATE or (`whole`) up to REPORT."""
-    folder.mkdir(parents=True, exist_ok=True)
-    folds = folder / "gene_folds.json"
-    folds.write_text(json.dumps({pair.name: pair.folds}))
-    spatial, reference = folder / "spatial" / "counts.h5ad", folder / "reference" / "counts.h5ad"
-    gene_sets, evaluation, genes = (folder / name for name in ("gene_sets.json", "evaluation.json", "genes.tsv"))
-    models_cv, models = folder / "all" / "models", folder / "final" / "models"
-    inputs = ["--sample", pair.name, "--spatial", spatial, "--reference", reference]
-    common = [*inputs, "--gene-sets", gene_sets]
-    train = ["train.py", *common, "--preset", preset, "--spatial-likelihood", LIKELIHOOD[preset]]
-    train += ["--threads", threads]
-    predictions = folder / "all" / "predictions"  # every step that predicts writes `predictions/` below its folder
-    steps = [
-        Step("qc.spatial", spatial.parent, ["qc.py", "--role", "spatial", "--id", pair.name,
-             "--technology", TECHNOLOGY[pair.name], "--input", pair.spatial]),
-        Step("qc.reference", reference.parent, ["qc.py", "--role", "reference", "--id", pair.reference.stem,
-             "--technology", "scrna", "--input", pair.reference]),
-        Step("select_genes", folder, ["select_genes.py", *inputs, "--gene-folds", folds]),
-        Step("train.crossvalidate", folder / "all", [*train, "--stage", "crossvalidate",
-             "--kappa", KAPPA_GRID[preset]]),
-        *[Step(f"baseline.{method}", folder / "all",
-               ["baseline.py", *common, "--method", method, "--threads", threads]) for method in BASELINES],
-        Step("evaluate", folder, ["evaluate.py", *common, "--preset", preset, "--predictions", predictions]),
-    ]  # fmt: skip
-    if whole:
-        steps += [
-            Step("train.final", folder / "final", [*train, "--stage", "final", "--evaluation", evaluation]),
-            Step("impute", folder, ["impute.py", *common, "--models", models, "--evaluation", evaluation,
-                 "--genes", genes, "--threads", threads]),
-            Step("report", folder, ["report.py", *common, "--qc", spatial.parent / "qc.json",
-                 "--qc", reference.parent / "qc.json", "--models", models_cv, "--models", models,
-                 "--scores", folder / "scores.tsv", "--evaluation", evaluation, "--genes-table", genes,
-                 "--predictions", folder / "predictions" / "spatialimpute.h5ad",
-                 "--imputed", folder / "imputed.h5ad", "--latent", folder / "latent.h5ad"]),
-        ]  # fmt: skip
-    return steps
+def external_file(pair: Pair, method: str) -> Path:
+    """Where a method's predictions are kept: under a digest of its scripts and of the folds."""
+    scripts = ROOT / "bin" / "methods"
+    script = METHODS[method]["command"].split()[-1]
+    parts = [path.read_bytes() for path in sorted({scripts / script, scripts / "fold_folder.py"})]
+    return pair.cache / "external" / f"{method}-{digest_of(*parts, json.dumps(pair.folds).encode())}.h5ad"
 
 
-def own_predictions(folder: Path, pair: Pair) -> dict[str, dict[int, tuple[np.ndarray, np.ndarray]]]:
-    """{method: {fold: (cells, frequencies cells x the fold's genes)}} of our run's chosen and baseline predictions."""
-    files = {"spatialimpute": folder / "predictions" / "spatialimpute.h5ad"}
-    files |= {method: folder / "all" / "predictions" / f"{method}.h5ad" for method in BASELINES}
-    result = {}
-    for method, file in files.items():
-        data = ad.read_h5ad(file)
-        result[method] = {
-            k: (data.obs_names.to_numpy(str), np.asarray(data[:, fold].X)) for k, fold in enumerate(pair.folds)
-        }
-    return result
+def can_run(method: str, pair: Pair) -> bool:
+    """Whether a method's interpreter is here, or its predictions are."""
+    command = METHODS[method]["command"]
+    return not command or bool(shutil.which(command.split()[0], path=PATH)) or external_file(pair, method).exists()
+
+
+def read_scores(scores: Path, names: dict[str, str]) -> pd.DataFrame:
+    """Rows of some methods of `scores.tsv`, renamed: `names` {method there: name}. Members of gimVI have none."""
+    table = pd.read_csv(scores, sep="\t", dtype={"fold": str})
+    table = table[table["method"].isin(names)]
+    return table.assign(method=table["method"].map(names), pair=table["sample"])
