@@ -397,6 +397,24 @@ def test_models_are_read_as_they_were_written(settings, tmp_path):
         assert not theirs.model.training
 
 
+@pytest.mark.parametrize("kappa", [0.0, 5.0])
+@pytest.mark.parametrize("settings", [SMALL, PAPER], ids=["default", "paper"])
+@pytest.mark.parametrize("spatial_likelihood", ["poisson", "nb", "zinb"])
+@pytest.mark.parametrize("reference_likelihood", ["poisson", "nb", "zinb"])
+def test_every_pair_of_likelihoods_trains(reference_likelihood, spatial_likelihood, settings, kappa, tmp_path):
+    references, spatial, gene_sets = draw()
+    settings = replace(
+        settings, reference_likelihood=reference_likelihood, spatial_likelihood=spatial_likelihood, max_steps=4
+    )
+    members = [Member("0", kappa, 0), Member(None, kappa, 0)]
+    (stack,) = train(TrainingData(references, spatial, gene_sets, settings), members)
+    assert np.isfinite(stack.history[["loss", "reconstruction", "held_out_loss"]].to_numpy()).all()
+    assert [spec.likelihood for spec in stack.arch.datasets] == [reference_likelihood, spatial_likelihood]
+    training.save([stack], tmp_path, gene_sets, settings)
+    (loaded,) = training.load(tmp_path, gene_sets)
+    assert loaded.arch == stack.arch and same(weights(stack), weights(loaded))
+
+
 def test_models_of_other_genes_or_versions_are_refused(tmp_path):
     references, spatial, gene_sets = draw()
     stacks = train(TrainingData(references, spatial, gene_sets, replace(SMALL, max_steps=2)), MEMBERS[2:])

@@ -10,8 +10,9 @@ import torch
 from spatialimpute.errors import InputError
 from spatialimpute.files.counts import Counts
 from spatialimpute.files.gene_sets import GeneSets
+from spatialimpute.methods.gimvi.architecture import Architecture, DatasetSpec
 from spatialimpute.methods.gimvi.minibatch import CsrTensor, Minibatch, gather
-from spatialimpute.methods.gimvi.model import Architecture, DatasetSpec, GimVI
+from spatialimpute.methods.gimvi.model import GimVI
 from spatialimpute.methods.gimvi.settings import Settings
 from spatialimpute.methods.knn import neighbors
 

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from spatialimpute.methods.gimvi.adam import Adam
+from spatialimpute.methods.gimvi.adversary import Adversary, adversary_accuracy, adversary_loss, fooling_loss
 from spatialimpute.methods.gimvi.data import DeviceData, Member, TrainingData, member_seed
-from spatialimpute.methods.gimvi.model import Adversary, GimVI, adversary_accuracy, adversary_loss, fooling_loss
+from spatialimpute.methods.gimvi.model import GimVI
 from spatialimpute.methods.gimvi.networks import Linear, Noise
 
 PATIENCE = 6  # records without a better held-out ELBO until a member is stopped

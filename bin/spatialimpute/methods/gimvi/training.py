@@ -16,9 +16,10 @@ from spatialimpute import forked
 from spatialimpute.errors import NonFiniteError
 from spatialimpute.files.gene_sets import GeneSets
 from spatialimpute.files.models import read_models, write_models
+from spatialimpute.methods.gimvi.architecture import Architecture, DatasetSpec
 from spatialimpute.methods.gimvi.checkpoints import Checkpoints
 from spatialimpute.methods.gimvi.data import DeviceData, Member, TrainingData
-from spatialimpute.methods.gimvi.model import Architecture, DatasetSpec, GimVI
+from spatialimpute.methods.gimvi.model import GimVI
 from spatialimpute.methods.gimvi.settings import Settings, as_dict
 from spatialimpute.methods.gimvi.state import TrainingState
 
