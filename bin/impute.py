@@ -38,7 +38,7 @@ def main(
     from spatialimpute.files.imputed import ImputedWriter, write_latent
     from spatialimpute.files.sealed import check_digest, digest, read_json
     from spatialimpute.files.tsv import read_tsv, write_tsv
-    from spatialimpute.methods.gimvi import training
+    from spatialimpute.methods.gimvi import saving
     from spatialimpute.methods.gimvi.posterior import Imputer
     from spatialimpute.methods.gimvi.support import Support, encode_reference
     from spatialimpute.methods.knn import KNN
@@ -46,7 +46,7 @@ def main(
     where = device.choose(accelerator, threads)
     counts, gene_sets = read_counts(spatial), read_gene_sets(gene_sets_path)
     reference_counts = [read_counts(path) for path in references]
-    stacks = training.load(models, gene_sets)
+    stacks = saving.load(models, gene_sets)
     chosen = read_json(evaluation) if evaluation else {"knn_weight": 0.0}
     if genes_path:
         if evaluation:

@@ -69,7 +69,7 @@ def main(
     from spatialimpute.files.gene_sets import read_gene_sets
     from spatialimpute.files.predictions import write_predictions
     from spatialimpute.files.sealed import digest
-    from spatialimpute.methods.gimvi import training
+    from spatialimpute.methods.gimvi import saving, training
     from spatialimpute.methods.gimvi.checkpoints import Checkpoints, kept_on_termination
     from spatialimpute.methods.gimvi.data import TrainingData
     from spatialimpute.methods.gimvi.posterior import CROSSVALIDATION_SAMPLES, held_out_predictions
@@ -98,7 +98,7 @@ def main(
 
     with kept_on_termination() if checkpoint_dir else nullcontext():
         stacks = training.train(data, members, seed, where, threads, checkpoint if checkpoint_dir else None)
-    training.save(stacks, "models", gene_sets, settings)
+    saving.save(stacks, "models", gene_sets, settings)
     if stage == "crossvalidate":
         Path("predictions").mkdir(exist_ok=True)
         for result in held_out_predictions(stacks, counts, gene_sets, sample, CROSSVALIDATION_SAMPLES, seed, where):

@@ -36,8 +36,8 @@ class Setup:
             torch.nn.init.normal_(self.model.decoder.effect, generator=torch.Generator().manual_seed(4))
         self.data.prepare(self.model, members)
         self.model.eval()
-        device_data = DeviceData(self.data, members, 1, 0, torch.device("cpu"))
-        self.cells = [order[0] for order in device_data.schedule]
+        device_data = DeviceData(self.data, members, 0, torch.device("cpu"))
+        self.cells = device_data.cells(0)
         self.minibatches = device_data.minibatches(self.model, self.cells)
         self.members = members
 
@@ -66,7 +66,7 @@ class Setup:
         counts = self.spatial if spec.spatial else self.references[s]
         X = torch.zeros(*self.cells[s].shape, self.model.arch.n_genes)
         genes = [self.gene_sets.genes[i] for i in spec.genes]
-        X[..., list(spec.genes)] = torch.tensor(counts.select(genes).toarray())[self.cells[s].long()]
+        X[..., list(spec.genes)] = torch.tensor(counts.select(genes).toarray())[self.cells[s]]
         return X
 
 
@@ -156,7 +156,7 @@ def latent_library(setup, s):
     kl = torch.zeros_like(mean)
     for b in np.unique(batch):
         prior = Normal(torch.tensor(log_total[batch == b].mean()), torch.tensor(log_total[batch == b].std()))
-        inside = torch.tensor(batch)[setup.cells[s].long()] == b
+        inside = torch.tensor(batch)[setup.cells[s]] == b
         kl[inside] = kl_divergence(Normal(mean, torch.sqrt(torch.exp(log_var) + 1e-4)), prior)[inside]
     return mean, kl.mean(1)
 
@@ -289,7 +289,7 @@ def test_what_an_encoder_sees(encoder):
     setup = Setup(replace(QUIET, encoder=encoder))
 
     def encode(s, gene, plus):
-        device_data = DeviceData(setup.data, MEMBERS, 1, 0, torch.device("cpu"))
+        device_data = DeviceData(setup.data, MEMBERS, 0, torch.device("cpu"))
         matrix = device_data.matrices[s]
         matrix.values = torch.where(matrix.indices == gene, matrix.values + plus, matrix.values)
         minibatches = device_data.minibatches(setup.model, setup.cells)
