@@ -73,8 +73,8 @@ def predict_gimvi(inputs, sample, kappas, preset, seed, accelerator, threads, ch
     from spatialimpute.files.sealed import write_json
     from spatialimpute.methods.gimvi.checkpoints import checkpoints_of, kept_on_termination
     from spatialimpute.methods.gimvi.method import GimVI
+    from spatialimpute.methods.gimvi.saving import save
     from spatialimpute.methods.gimvi.settings import resolve_settings
-    from spatialimpute.methods.gimvi.training import save
 
     settings = resolve_settings(preset, technology=inputs.technology, **overrides)
     where = device.choose(accelerator, threads=1)  # each of `threads` workers trains stacks of its own

@@ -26,9 +26,9 @@ def main(sample, folder, evaluation, kappa, preset, seed, accelerator, threads, 
     from spatialimpute.methods.gimvi.blending import final_blend
     from spatialimpute.methods.gimvi.checkpoints import checkpoints_of, kept_on_termination
     from spatialimpute.methods.gimvi.data import TrainingData
-    from spatialimpute.methods.gimvi.method import ensemble
+    from spatialimpute.methods.gimvi.saving import save
     from spatialimpute.methods.gimvi.settings import resolve_settings
-    from spatialimpute.methods.gimvi.training import save, train
+    from spatialimpute.methods.gimvi.training import ensemble, train
 
     inputs = SampleInputs(folder)
     settings = resolve_settings(preset, technology=inputs.technology, **overrides)

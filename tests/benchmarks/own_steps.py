@@ -47,8 +47,9 @@ def main():
     from spatialimpute.files.gene_sets import GeneSets
     from spatialimpute.methods.gimvi.data import DeviceData, Member, TrainingData
     from spatialimpute.methods.gimvi.settings import resolve_settings
+    from spatialimpute.methods.gimvi.stacks import split
     from spatialimpute.methods.gimvi.state import TrainingState
-    from spatialimpute.methods.gimvi.training import _split
+    from spatialimpute.methods.gimvi.training import update
 
     torch.set_num_threads(options.threads)
     spatial, reference = read(options.spatial, "spatial"), read(options.reference, "reference")
@@ -62,13 +63,13 @@ def main():
     members = [Member(str(k % 5), options.kappa, k // 5) for k in range(options.members)]
     device = torch.device(options.device)
     wall, cpu = 0.0, 0.0
-    for group in _split(data, members, device, workers=1):
+    for group in split(data, members, device, workers=1):
         state = TrainingState(data, group, 0, device)
-        device_data = DeviceData(data, group, settings.max_steps, 0, device)
+        device_data = DeviceData(data, group, 0, device)
         times = []
         for step in range(settings.max_steps):
-            minibatches = device_data.minibatches(state.model, [order[step] for order in device_data.schedule])
-            state.update(minibatches, learning_rate=settings.learning_rate, kl_weight=0.25)
+            minibatches = device_data.minibatches(state.model, device_data.cells(step))
+            update(state, minibatches, learning_rate=settings.learning_rate, kl_weight=0.25)
             if device.type == "cuda":
                 torch.cuda.synchronize()
             times.append((time.perf_counter(), time.process_time()))

@@ -46,7 +46,7 @@ def main():
     from spatialimpute.methods.gimvi.data import DeviceData, Member, TrainingData
     from spatialimpute.methods.gimvi.settings import resolve_settings
     from spatialimpute.methods.gimvi.state import TrainingState
-    from spatialimpute.methods.gimvi.training import _learning_rate, n_steps
+    from spatialimpute.methods.gimvi.training import learning_rate_at, n_steps, update
 
     torch.set_num_threads(options.threads)
     spatial, reference, gene_sets = (
@@ -64,14 +64,15 @@ def main():
     members, device = [Member(options.fold, options.kappa, 0)], torch.device("cpu")
     steps = n_steps(settings, data.n_cells)
     state = TrainingState(data, members, options.seed, device)
-    device_data = DeviceData(data, members, steps, options.seed, device)
+    device_data = DeviceData(data, members, options.seed, device)
     traced = {round(steps * i / 40) for i in range(1, 41)}
     trace = []
     while state.step < steps:
-        minibatches = device_data.minibatches(state.model, [order[state.step] for order in device_data.schedule])
-        state.update(
+        minibatches = device_data.minibatches(state.model, device_data.cells(state.step))
+        update(
+            state,
             minibatches,
-            learning_rate=_learning_rate(settings, state.step, steps),
+            learning_rate=learning_rate_at(settings, state.step, steps),
             kl_weight=settings.kl_weight * (state.step + 1) / steps,
         )
         state.step += 1

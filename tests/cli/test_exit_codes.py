@@ -12,8 +12,7 @@ import pytest
 import torch
 from spatialimpute import cli
 from spatialimpute.errors import DamagedError, InputError, NonFiniteError, TerminatedError
-from spatialimpute.methods.gimvi import checkpoints
-from spatialimpute.methods.gimvi.state import TrainingState
+from spatialimpute.methods.gimvi import checkpoints, training
 
 BIN = Path(cli.__file__).parents[1]
 HDF5_IS_FULL = "Can't write data (file write failed: errno = 28, error message = 'No space left on device', buf = 0x1)"
@@ -132,15 +131,15 @@ def test_a_training_that_is_asked_to_end_goes_on_from_the_very_step(
         return {path.name: path.read_bytes() for path in (folder / "models").iterdir()}
 
     undisturbed = contents()
-    update, steps = TrainingState.update, []
+    update, steps = training.update, []
 
-    def asked_to_end(self, *args, **kwargs):
-        steps.append(self.step)
-        update(self, *args, **kwargs)
+    def asked_to_end(state, *args, **kwargs):
+        steps.append(state.step)
+        update(state, *args, **kwargs)
         if len(steps) == 7:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(TrainingState, "update", asked_to_end)
+    monkeypatch.setattr(training, "update", asked_to_end)
     ended = step(folder, "train", *flags, "--checkpoint-dir", "kept")
     assert ended.code == 143
     assert ended.stderr.splitlines()[-1].startswith("ERROR: asked to end (SIGTERM)")

@@ -14,8 +14,7 @@ from spatialimpute.files.counts import read_counts
 from spatialimpute.files.gene_sets import read_gene_sets
 from spatialimpute.files.predictions import read_predictions
 from spatialimpute.files.sealed import read_json, seal, write_json
-from spatialimpute.methods.gimvi import checkpoints
-from spatialimpute.methods.gimvi.state import TrainingState
+from spatialimpute.methods.gimvi import checkpoints, training
 
 SCRIPT = Path(__file__).resolve().parents[2] / "bin" / "train.py"
 
@@ -129,16 +128,16 @@ def test_same_bytes_again_and_after_being_killed(prepared, copy_of, step, inputs
 
     assert step(folder, "train", *flags).code == 0
     undisturbed = outputs()
-    update, calls = TrainingState.update, []
+    update, calls = training.update, []
 
-    def killed(self, *args, **kwargs):
-        calls.append(self.step)
+    def killed(state, *args, **kwargs):
+        calls.append(state.step)
         if len(calls) == 13:
             raise Killed
-        update(self, *args, **kwargs)
+        update(state, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingState, "update", killed)
+        patch.setattr(training, "update", killed)
         with pytest.raises(Killed):
             step(folder, "train", *flags, "--checkpoint-dir", "kept")
         assert len(list((folder / "kept").iterdir())) == 1

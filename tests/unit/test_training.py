@@ -1,4 +1,4 @@
-"""Stacks of members: independence, determinism, checkpoints, recovery, early stopping, several datasets and batches."""
+"""Training: members' independence, determinism, early stopping, recovery, several datasets and batches."""
 
 import math
 from dataclasses import replace
@@ -7,38 +7,17 @@ import numpy as np
 import pytest
 import torch
 from spatialimpute.errors import InputError, NonFiniteError
-from spatialimpute.files.models import SCHEMA_VERSION
-from spatialimpute.files.sealed import read_json, write_json
-from spatialimpute.methods.gimvi import checkpoints, posterior, training
-from spatialimpute.methods.gimvi.adam import Adam
-from spatialimpute.methods.gimvi.checkpoints import Checkpoints
+from spatialimpute.methods.gimvi import training
 from spatialimpute.methods.gimvi.data import Member, TrainingData, member_seed
 from spatialimpute.methods.gimvi.posterior import Imputer, held_out_predictions
 from spatialimpute.methods.gimvi.settings import PRESETS
-from spatialimpute.methods.gimvi.state import PATIENCE, TrainingState
-from spatialimpute.methods.gimvi.training import ensemble, n_steps, train
-from tissue import PAPER, SMALL, draw, make_panel, with_noise
+from spatialimpute.methods.gimvi.training import PATIENCE, ensemble, n_steps, train
+from tissue import ADVERSARIAL, MEMBERS, PAPER, SMALL, data, draw, same, weights, with_noise
 
-MEMBERS = [Member("0", 0.0, 0), Member("1", 0.0, 1), Member(None, 0.0, 0)]
-ADVERSARIAL = [replace(member, kappa=5.0) for member in MEMBERS]
 HISTORY = [
     "member", "fold", "kappa", "place", "step", "epoch", "loss", "reconstruction", "kl_z", "kl_library",
     "held_out_loss", "disc_accuracy", "learning_rate",
 ]  # fmt: skip
-
-
-def data(settings=SMALL, **tissue):
-    references, spatial, gene_sets = draw(**tissue)
-    return TrainingData(references, spatial, gene_sets, settings)
-
-
-def weights(stack, m=None):
-    state = stack.model.state_dict()
-    return state if m is None else {name: value[m] for name, value in state.items()}
-
-
-def same(a, b):
-    return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
 
 
 # ---- members and stacks ----
@@ -87,45 +66,6 @@ def test_a_member_is_the_same_alone_and_in_a_stack(settings, members):
             np.testing.assert_allclose(ours["held_out_loss"], theirs["held_out_loss"], rtol=2e-3)
 
 
-def test_stacks_are_split_by_architecture_and_size(monkeypatch):
-    monkeypatch.setattr(posterior, "BLOCK_FLOATS", 2_000)  # several chunks: the draws must not follow the stacks
-    tissue = data(replace(SMALL, max_steps=10))
-    members = [*MEMBERS, ADVERSARIAL[0], replace(MEMBERS[0], place=1, decoder_hidden=8)]
-    groups = [stack.members for stack in train(tissue, members)]
-    assert groups == [MEMBERS, ADVERSARIAL[:1], members[-1:]]
-    groups = [stack.members for stack in train(tissue, members, workers=3)]
-    assert groups[0][0] == members[0]
-    assert sorted(member.name for group in groups for member in group) == sorted(member.name for member in members)
-    together = held_out_predictions(train(tissue, MEMBERS[:2]), *draw()[1:], "s", 4, 0)
-    by_workers = train(tissue, MEMBERS[:2], workers=2)
-    monkeypatch.setattr(training, "CPU_STACK_ELEMENTS", 1)
-    one_by_one = train(tissue, MEMBERS[:2])
-    for split in (by_workers, one_by_one):
-        assert [stack.members for stack in split] == [[member] for member in MEMBERS[:2]]
-        apart = held_out_predictions(split, *draw()[1:], "s", 4, 0)
-        for a, b in zip(together, apart, strict=True):
-            np.testing.assert_allclose(a.mean, b.mean, rtol=1e-3)
-    for a, b in zip(by_workers, one_by_one, strict=True):
-        assert same(weights(a), weights(b)) and a.history.equals(b.history)
-
-
-def test_stacks_end_at_about_the_same_time():
-    tissue, cpu = data(SMALL), torch.device("cpu")
-    folds = [replace(MEMBERS[0], fold=str(k)) for k in range(5)]
-    members = [*folds, *(replace(member, place=1) for member in folds)]
-    members += [replace(member, place=2, decoder_hidden=8) for member in folds]
-    members += [replace(member, kappa=5.0) for member in folds]
-    sizes = {n: [len(stack) for stack in training._split(tissue, members, cpu, n)] for n in (1, 2, 20)}
-    assert sizes == {1: [10, 5, 5], 2: [5, 5, 5, 5], 20: [1] * 20}
-    for workers in (2, 3, 8):
-        stacks = training._split(tissue, members, cpu, workers)
-        assert sorted(m.name for stack in stacks for m in stack) == sorted(m.name for m in members)
-        assert all(len({(m.decoder_hidden, m.kappa > 0) for m in stack}) == 1 for stack in stacks)
-        costs = [training._cost(stack) for stack in stacks]
-        assert costs == sorted(costs, reverse=True)
-        assert training._duration(stacks, workers) <= sum(costs) / workers + min(costs)
-
-
 @pytest.mark.parametrize("settings, members", [(SMALL, MEMBERS), (PAPER, ADVERSARIAL)], ids=["default", "paper"])
 def test_same_seed_same_bits(settings, members):
     (first,), (again,), (other,) = train(data(settings), members), train(data(settings), members), train(
@@ -158,13 +98,13 @@ def test_number_of_steps():
 
 def test_history_and_schedules(monkeypatch):
     kl_weights = []
-    update = TrainingState.update
+    update = training.update
 
-    def spy(self, minibatches, learning_rate, kl_weight):
+    def spy(state, minibatches, learning_rate, kl_weight):
         kl_weights.append(kl_weight)
-        update(self, minibatches, learning_rate, kl_weight)
+        update(state, minibatches, learning_rate, kl_weight)
 
-    monkeypatch.setattr(TrainingState, "update", spy)
+    monkeypatch.setattr(training, "update", spy)
     settings = replace(SMALL, max_steps=110, early_stopping=False)
     (stack,) = train(data(settings), MEMBERS[:2])
     history = stack.history
@@ -186,30 +126,32 @@ def test_early_stopping_takes_the_best_weights(monkeypatch):
     settings = replace(SMALL, max_steps=20)
     seen, losses = [], []
 
-    def held_out_loss(self, _):
-        seen.append({name: value.clone() for name, value in self.model.state_dict().items()})
+    def held_out_loss(state, _):
+        seen.append({name: value.clone() for name, value in state.model.state_dict().items()})
         t = len(seen)
         losses.append([abs(t - 3.0), -float(t), abs(t - 19.0)])
         return np.array(losses[-1])
 
-    monkeypatch.setattr(TrainingState, "_held_out_loss", held_out_loss)
+    monkeypatch.setattr(training, "held_out_loss", held_out_loss)
     (stack,) = train(data(settings), MEMBERS)
     assert len(seen) == 20
     for m, record in enumerate([3, 20, 20]):  # member 2 has not waited for PATIENCE records
         for name, value in weights(stack, m).items():
             assert torch.equal(value, seen[record - 1][name][m]), (m, name)
-    assert stack.history["held_out_loss"].tolist() == [value for row in losses for value in row]
+    for m, records in enumerate([3 + PATIENCE, 20, 20]):  # none of a member that was stopped
+        recorded = stack.history.loc[stack.history["member"] == m, "held_out_loss"]
+        assert recorded.tolist() == [row[m] for row in losses[:records]]
     assert not torch.equal(seen[2]["decoder.rho.weight"][0], seen[19]["decoder.rho.weight"][0])
 
 
 def test_training_ends_when_every_member_has_stopped(monkeypatch):
     calls = []
 
-    def held_out_loss(self, _):
-        calls.append(self.step)
+    def held_out_loss(state, _):
+        calls.append(state.step)
         return np.array([len(calls), abs(len(calls) - 2.0)])
 
-    monkeypatch.setattr(TrainingState, "_held_out_loss", held_out_loss)
+    monkeypatch.setattr(training, "held_out_loss", held_out_loss)
     train(data(), MEMBERS[:2])
     assert len(calls) == 2 + PATIENCE
     calls.clear()
@@ -217,57 +159,72 @@ def test_training_ends_when_every_member_has_stopped(monkeypatch):
     assert len(calls) == 30
 
 
-# ---- checkpoints ----
+def stop_second_member(monkeypatch, at):
+    """Let member 1 be best at its first record, so that it stops; the others always are better than ever."""
+
+    def held_out_loss(state, _):
+        return np.array([-state.step, 1.0 + (state.step > at), -state.step], dtype=float)
+
+    monkeypatch.setattr(training, "held_out_loss", held_out_loss)
 
 
 @pytest.mark.parametrize("settings, members", [(SMALL, MEMBERS), (PAPER, ADVERSARIAL)], ids=["default", "paper"])
-def test_a_killed_training_continues_to_the_same_bits(settings, members, tmp_path, monkeypatch):
-    settings = replace(settings, max_steps=60)
+def test_a_stopped_member_is_not_updated_and_the_others_are_as_without_it(settings, members, monkeypatch):
+    settings = replace(settings, early_stopping=True)
+    (undisturbed,) = train(data(replace(settings, early_stopping=False)), members)
+    stop_second_member(monkeypatch, at=1)
+    seen, update = [], training.update
+
+    def spy(state, *args, **kwargs):
+        update(state, *args, **kwargs)
+        seen.append({name: value.detach()[1].clone() for name, value in state.model.named_parameters()})
+
+    monkeypatch.setattr(training, "update", spy)
+    (stack,) = train(data(settings), members)
+    assert len(seen) == 30
+    stopped = 1 + PATIENCE
+    assert not torch.equal(seen[stopped - 1]["decoder.rho.weight"], seen[stopped - 2]["decoder.rho.weight"])
+    for later in seen[stopped:]:
+        assert same(later, seen[stopped - 1])
+    assert same({name: weights(stack, 1)[name] for name in seen[0]}, seen[0])  # its best
+    for m in (0, 2):
+        assert same(weights(stack, m), weights(undisturbed, m))
+    recorded = stack.history.loc[stack.history["member"] == 1, "step"]
+    assert recorded.tolist() == list(range(1, stopped + 1))
+
+
+@pytest.mark.parametrize("settings, members", [(SMALL, MEMBERS), (PAPER, ADVERSARIAL)], ids=["default", "paper"])
+def test_nothing_that_happens_to_a_stopped_member_matters(settings, members, monkeypatch, caplog):
+    stop_second_member(monkeypatch, at=1)
+    settings = replace(settings, early_stopping=True)
     (undisturbed,) = train(data(settings), members)
-    monkeypatch.setattr(checkpoints, "INTERVAL", 0)
-
-    def checkpoint(group):
-        return Checkpoints(tmp_path / "new", f"{len(group)}")
-
-    update = TrainingState.update
-    steps = []
-
-    def killed(self, *args, **kwargs):
-        steps.append(self.step)
-        if len(steps) == 34:
-            raise KeyboardInterrupt
-        update(self, *args, **kwargs)
-
-    monkeypatch.setattr(TrainingState, "update", killed)
-    with pytest.raises(KeyboardInterrupt):
-        train(data(settings), members, checkpoint=checkpoint)
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["3.safetensors"]
-    (continued,) = train(data(settings), members, checkpoint=checkpoint)
-    assert steps[34] == 33
-    assert len(steps) == 34 + 60 - 33
-    assert same(weights(undisturbed), weights(continued))
-    assert undisturbed.history.equals(continued.history)
+    steps = poison(monkeypatch, 1, lambda call, step: step >= 1 + PATIENCE)
+    (stack,) = train(data(settings), members)
+    assert steps == list(range(30))  # none is repeated
+    assert "not finite" not in caplog.text
+    assert same(weights(stack), weights(undisturbed))
+    assert stack.history.equals(undisturbed.history)
 
 
-def test_checkpoint_keeps_every_kind_of_value(tmp_path, monkeypatch):
-    snapshot = {
-        "a": {0: torch.arange(3), "x": np.array([True, False])},
-        "b": [None, 1.5, float("nan"), {"c": [np.zeros((2, 2)), "text"]}],
-    }
-    kept = Checkpoints(tmp_path, "key")
-    assert not kept.is_due()  # a short training writes none
-    monkeypatch.setattr(checkpoints, "INTERVAL", 0)
-    assert Checkpoints(tmp_path, "key").is_due()
-    kept.save(snapshot)
-    loaded = kept.load()
-    assert torch.equal(loaded["a"][0], torch.arange(3))
-    assert loaded["a"]["x"].dtype == bool and loaded["a"]["x"].tolist() == [True, False]
-    assert loaded["b"][:2] == [None, 1.5] and math.isnan(loaded["b"][2])
-    assert loaded["b"][3]["c"][0].shape == (2, 2) and loaded["b"][3]["c"][1] == "text"
-    assert Checkpoints(tmp_path, "another").load() is None
-    kept.clear()
-    assert not list(tmp_path.iterdir()) and kept.load() is None
-    kept.clear()
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_held_out_loss_that_is_not_finite_is_no_better_than_any(value, monkeypatch, caplog):
+    """Member 0 has one at every record, member 1 at every record but the third, member 2 at the third alone."""
+    seen = []
+
+    def held_out_loss(state, _):
+        seen.append({name: tensor.clone() for name, tensor in state.model.state_dict().items()})
+        third = len(seen) == 3
+        return np.array([value, 5.0 if third else value, value if third else -float(len(seen))])
+
+    monkeypatch.setattr(training, "held_out_loss", held_out_loss)
+    (stack,) = train(data(), MEMBERS)
+    assert len(seen) == 30
+    for m, record in enumerate([30, 3, 30]):
+        assert same(weights(stack, m), {name: tensor[m] for name, tensor in seen[record - 1].items()}), m
+    records = stack.history.groupby("member")["step"].count()
+    assert records.tolist() == [30, 3 + PATIENCE, 30]
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.startswith("no held-out loss was finite for fold 0, kappa 0, place 0: trained to the end")
 
 
 # ---- losses that are not finite ----
@@ -275,16 +232,16 @@ def test_checkpoint_keeps_every_kind_of_value(tmp_path, monkeypatch):
 
 def poison(monkeypatch, member, when):
     """Make a weight of one member NaN after the steps for which `when(call, step)` holds; gives the list of steps."""
-    update, steps = TrainingState.update, []
+    update, steps = training.update, []
 
-    def poisoned(self, *args, **kwargs):
-        update(self, *args, **kwargs)
-        steps.append(self.step)
-        if when(len(steps), self.step):
+    def poisoned(state, *args, **kwargs):
+        update(state, *args, **kwargs)
+        steps.append(state.step)
+        if when(len(steps), state.step):
             with torch.no_grad():
-                self.model.decoder.rho.weight[member, 0, 0] = float("nan")
+                state.model.decoder.rho.weight[member, 0, 0] = float("nan")
 
-    monkeypatch.setattr(TrainingState, "update", poisoned)
+    monkeypatch.setattr(training, "update", poisoned)
     return steps
 
 
@@ -306,17 +263,17 @@ def test_recovery_leaves_the_others_as_they_were(settings, members, monkeypatch,
 
 def test_recovery_halves_the_members_rate(monkeypatch):
     """The first step after the failure is half the step that was undone, for that member only."""
-    moves, update = [], TrainingState.update
+    moves, update = [], training.update
 
-    def spy(self, *args, **kwargs):
-        before = self.model.decoder.rho.weight.detach().clone()
-        update(self, *args, **kwargs)
-        moves.append(self.model.decoder.rho.weight.detach() - before)
+    def spy(state, *args, **kwargs):
+        before = state.model.decoder.rho.weight.detach().clone()
+        update(state, *args, **kwargs)
+        moves.append(state.model.decoder.rho.weight.detach() - before)
         if len(moves) == 21:
             with torch.no_grad():
-                self.model.decoder.rho.bias[1, 0, 0] = float("nan")
+                state.model.decoder.rho.bias[1, 0, 0] = float("nan")
 
-    monkeypatch.setattr(TrainingState, "update", spy)
+    monkeypatch.setattr(training, "update", spy)
     train(data(replace(SMALL, max_steps=60)), MEMBERS)
     share = torch.tensor([1.0, 0.5, 1.0]).view(3, 1, 1)
     torch.testing.assert_close(moves[22], moves[20] * share, rtol=1e-3, atol=1e-6)
@@ -374,76 +331,3 @@ def test_a_dataset_without_counts_on_the_panel():
     silent = with_noise(references[0], gene_sets.shared, mean=0)
     with pytest.raises(InputError, match="reference0: no cell has counts on the 10 panel genes in use"):
         train(TrainingData([silent], spatial, gene_sets, SMALL), MEMBERS[:1])
-
-
-# ---- models on disk ----
-
-
-@pytest.mark.parametrize("settings", [SMALL, PAPER], ids=["default", "paper"])
-def test_models_are_read_as_they_were_written(settings, tmp_path):
-    references, spatial, gene_sets = draw(n_cells=(90, 70, 60), batches=(2, 2))
-    tissue = TrainingData(references, spatial, gene_sets, replace(settings, max_steps=6))
-    members = [Member(None, 0.0, 0), Member(None, 0.0, 1, 8), Member("1", 3.0, 0)]
-    stacks = train(tissue, members)
-    training.save(stacks, tmp_path / "models", gene_sets, settings)
-    assert sorted(p.name for p in (tmp_path / "models").iterdir()) == [
-        "history.tsv", "models.json", "weights.safetensors",
-    ]  # fmt: skip
-    loaded = training.load(tmp_path / "models", gene_sets)
-    assert [stack.members for stack in loaded] == [stack.members for stack in stacks]
-    for ours, theirs in zip(stacks, loaded, strict=True):
-        assert theirs.arch == ours.arch
-        assert same(weights(ours), weights(theirs))
-        assert not theirs.model.training
-
-
-def test_models_of_other_genes_or_versions_are_refused(tmp_path):
-    references, spatial, gene_sets = draw()
-    stacks = train(TrainingData(references, spatial, gene_sets, replace(SMALL, max_steps=2)), MEMBERS[2:])
-    training.save(stacks, tmp_path, gene_sets, SMALL)
-    with pytest.raises(InputError, match="trained on other genes"):
-        training.load(tmp_path, make_panel(gene_sets.genes[:-1], 15))
-    content = read_json(tmp_path / "models.json")
-    assert content["schema_version"] == SCHEMA_VERSION
-    write_json(tmp_path / "models.json", content | {"schema_version": "0"})
-    with pytest.raises(InputError, match="expected models of schema version 1, found 0"):
-        training.load(tmp_path, gene_sets)
-
-
-# ---- optimizer ----
-
-
-@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-def test_adam_steps_as_torch_does(weight_decay):
-    torch.manual_seed(0)
-    mine = [torch.randn(3, 4, requires_grad=True), torch.randn(2, requires_grad=True)]
-    theirs = [parameter.detach().clone().requires_grad_() for parameter in mine]
-    adam = Adam(mine, eps=1e-4, weight_decay=weight_decay)
-    reference = torch.optim.Adam(theirs, eps=1e-4, weight_decay=weight_decay)
-    for step in range(5):
-        for parameters in (mine, theirs):
-            sum((parameter - step).pow(4).sum() for parameter in parameters).backward()
-        adam.step(0.1 / (step + 1))
-        reference.param_groups[0]["lr"] = 0.1 / (step + 1)
-        reference.step()
-        adam.zero_grad()
-        reference.zero_grad()
-    for a, b in zip(mine, theirs, strict=True):
-        torch.testing.assert_close(a, b)
-
-
-def test_adam_continues_from_its_state():
-    def run(adam, parameter, steps):
-        for _ in range(steps):
-            parameter.grad = parameter.detach() ** 3
-            adam.step(0.05)
-
-    start = torch.tensor([1.0, -2.0])
-    whole, half = start.clone(), start.clone()
-    run(Adam([whole], 1e-8, 0.0), whole, 6)
-    first = Adam([half], 1e-8, 0.0)
-    run(first, half, 3)
-    second = Adam([half], 1e-8, 0.0)
-    second.load_state_dict(first.state_dict())
-    run(second, half, 3)
-    assert torch.equal(whole, half)

@@ -1,5 +1,6 @@
 """What a member sees: cells and their weights, scaling of the input, library priors, minibatches."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from spatialimpute.errors import InputError
 from spatialimpute.methods.gimvi.data import DeviceData, Member, TrainingData
 from spatialimpute.methods.gimvi.minibatch import CsrTensor, gather
 from spatialimpute.methods.gimvi.model import GimVI
+from spatialimpute.methods.gimvi.order import CellOrder
 from spatialimpute.methods.gimvi.settings import PRESETS, as_dict, resolve_settings
 from spatialimpute.methods.knn import neighbors
 from spatialimpute.technologies import LIKELIHOOD_BY_TECHNOLOGY
@@ -84,12 +86,15 @@ def test_cells_drawn_for_training(tissue, reweight):
         for member in MEMBERS:
             weights = data.view(member.fold).weights
             weights[0] = np.random.default_rng(0).gamma(1, 1, len(weights[0])) + 0.1
-    device_data = DeviceData(data, MEMBERS, 40, 0, torch.device("cpu"))
-    again = DeviceData(data, MEMBERS[1:], 40, 0, torch.device("cpu"))
+    device_data = DeviceData(data, MEMBERS, 0, torch.device("cpu"))
+    again = DeviceData(data, MEMBERS[1:], 0, torch.device("cpu"))
+    schedules = list(zip(*map(device_data.cells, range(40)), strict=True))
+    of_fewer = list(zip(*map(again.cells, range(40)), strict=True))
     for s in range(2):
-        schedule, held_out = device_data.schedule[s], device_data.held_out[s]
+        schedule, held_out = torch.stack(schedules[s]), device_data.held_out[s]
         assert schedule.shape == (40, 3, 32) and held_out.shape == (3, 7)
-        assert torch.equal(schedule[:, 1:], again.schedule[s]) and torch.equal(held_out[1:], again.held_out[s])
+        assert torch.equal(schedule[:, 1:], torch.stack(of_fewer[s]))
+        assert torch.equal(held_out[1:], again.held_out[s])
         for m, member in enumerate(MEMBERS):
             allowed = set(data.view(member.fold).cells[s].tolist())
             drawn, kept = schedule[:, m].flatten().tolist(), set(held_out[m].tolist())
@@ -104,6 +109,48 @@ def test_cells_drawn_for_training(tissue, reweight):
                 assert np.corrcoef(times, expected)[0, 1] > 0.8
             else:  # passes over all cells
                 assert times.max() - times.min() <= 1
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("n_cells, size", [(2, 16), (50, 16), (50, 47), (1000, 16)])
+def test_minibatches_are_cut_from_passes(n_cells, size, weighted):
+    """Also where a minibatch is longer than a pass, and from whatever step one begins."""
+    cells = np.arange(100, 100 + n_cells, dtype=np.int32)
+    weights = np.random.default_rng(0).gamma(1, 1, n_cells) if weighted else None
+    order = CellOrder(cells, weights, size, 10, (7, 0))
+    length = n_cells - max(1, min(10, n_cells // 20))
+    assert len(set(order.held_out)) == n_cells - length and len(order.held_out) == 10
+    stream = np.concatenate([order.minibatch(step) for step in range(3 * length // size + 1)])
+    assert stream.dtype == np.int32 and not set(stream) & set(order.held_out)
+    passes = [stream[i * length : (i + 1) * length] for i in range(3)]
+    if not weighted:
+        assert all(sorted(cells_of_pass) == sorted(set(cells) - set(order.held_out)) for cells_of_pass in passes)
+    if n_cells > 2:
+        assert not np.array_equal(passes[0], passes[1])
+    for step in (2, 0, 1):
+        later = CellOrder(cells, weights, size, 10, (7, 0)).minibatch(step)
+        np.testing.assert_array_equal(order.minibatch(step), later)
+    other = CellOrder(cells, weights, size, 10, (7, 1))
+    if n_cells > 2:
+        assert not np.array_equal(other.minibatch(0), order.minibatch(0))
+
+
+def test_a_cell_without_weight_is_never_drawn():
+    order = CellOrder(np.arange(40, dtype=np.int32), np.arange(40) % 2.0, 400, 2, (0,))
+    drawn = np.concatenate([order.minibatch(step) for step in range(5)])
+    assert (drawn % 2 == 1).all() and len(set(drawn)) >= 18
+
+
+def test_the_order_of_many_cells_is_one_pass_in_memory():
+    """Whatever the number of steps: 200 epochs of a million cells would be 1.6 GB."""
+    n_cells = 1_000_000
+    tracemalloc.start()
+    order = CellOrder(np.arange(n_cells, dtype=np.int32), None, 128, 256, (0,))
+    for step in (0, 10_000, 1_000_000):
+        assert len(order.minibatch(step)) == 128
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 9 * n_cells and peak < 20 * n_cells  # the cells themselves and a pass, 4 bytes each
 
 
 def test_minibatch_against_dense(tissue):

@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+import torch
 from spatialimpute.files.counts import Counts
 from spatialimpute.files.gene_sets import GeneSets
+from spatialimpute.methods.gimvi.data import Member, TrainingData
 from spatialimpute.methods.gimvi.settings import PRESETS
 
 #: The default preset, small: every mechanism of it is on.
@@ -15,6 +17,9 @@ SMALL = replace(
 )
 #: The paper's preset, small.
 PAPER = replace(PRESETS["paper"], spatial_likelihood="poisson", n_latent=4, n_hidden=16, max_steps=30, batch_size=32)
+
+MEMBERS = [Member("0", 0.0, 0), Member("1", 0.0, 1), Member(None, 0.0, 0)]
+ADVERSARIAL = [replace(member, kappa=5.0) for member in MEMBERS]
 
 
 def make_counts(X, genes, name, **obs) -> Counts:
@@ -71,3 +76,19 @@ def with_noise(spatial: Counts, genes: list[str], seed: int = 1, mean: float = 4
     noise = rng.poisson(mean, (len(X), len(columns))) * rng.integers(0, 2, (len(X), len(columns)))
     X[:, columns] = noise
     return replace(spatial, X=sp.csr_matrix(X, dtype=np.float32))
+
+
+def data(settings=SMALL, **tissue) -> TrainingData:
+    references, spatial, gene_sets = draw(**tissue)
+    return TrainingData(references, spatial, gene_sets, settings)
+
+
+def weights(stack, m=None) -> dict[str, torch.Tensor]:
+    """Those of all members, or of the m-th."""
+    state = stack.model.state_dict()
+    return state if m is None else {name: value[m] for name, value in state.items()}
+
+
+def same(a, b) -> bool:
+    """Whether two members' or stacks' weights are the same to the bit."""
+    return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)

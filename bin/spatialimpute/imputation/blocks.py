@@ -11,7 +11,7 @@ from spatialimpute.files.counts import Counts
 from spatialimpute.files.gene_sets import GeneSets
 from spatialimpute.folds import blocks, cell_totals
 from spatialimpute.methods.gimvi.posterior import StackSampler, gene_columns
-from spatialimpute.methods.gimvi.training import TrainedStack
+from spatialimpute.methods.gimvi.stacks import TrainedStack
 
 #: Cells that are encoded together. Arrays have the same shapes in every shard that begins at a multiple of it, and
 #: with the same shapes a sum of floats is rounded in the same way.

@@ -12,7 +12,8 @@ from spatialimpute.files.blend import read_blend
 from spatialimpute.files.counts import Counts
 from spatialimpute.files.gene_sets import GeneSets
 from spatialimpute.imputation.blocks import Posterior
-from spatialimpute.methods.gimvi.training import TrainedStack, load
+from spatialimpute.methods.gimvi.saving import load
+from spatialimpute.methods.gimvi.stacks import TrainedStack
 from spatialimpute.methods.knn import KNN
 from spatialimpute.normalize import ZScore
 

@@ -10,7 +10,7 @@ from spatialimpute.files.gene_sets import GeneSets
 from spatialimpute.folds import fold_of, scale_cells
 from spatialimpute.methods.base import SpatialView
 from spatialimpute.methods.gimvi.posterior import mean_frequencies
-from spatialimpute.methods.gimvi.training import TrainedStack
+from spatialimpute.methods.gimvi.stacks import TrainedStack
 from spatialimpute.methods.knn import KNN
 from spatialimpute.normalize import ZScore
 

@@ -1,9 +1,11 @@
 """Checkpoints, so that a killed training continues. Tensors as safetensors, the rest as JSON in one of them."""
 
+import functools
 import hashlib
 import json
 import logging
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -58,11 +60,31 @@ def _end(_signal, _frame) -> None:
 
 def _raise_if_ending() -> None:
     if _ending:
-        raise TerminatedError("asked to end (SIGTERM); tried again, the training continues from its checkpoint")
+        raise TerminatedError("asked to end (SIGTERM); tried again, the training continues from its checkpoint, if any")
+
+
+@functools.cache  # one line for all stacks of a training
+def _is_usable(folder: str) -> bool:
+    """Make a local folder; says in the log where that cannot be."""
+    if "://" in folder:
+        reason = "it is no local folder"
+    else:
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror
+        else:
+            if os.access(folder, os.W_OK):
+                return True
+            reason = "it cannot be written to"
+    log.warning("no checkpoints in %s: %s. A training that is killed starts again from its first step", folder, reason)
+    return False
 
 
 class Checkpoints:
     """The checkpoint of one stack of models, in a folder that outlives the task.
+
+    Where the folder is not local or cannot be made, the log says so and nothing is kept.
 
     Parameters
     ----------
@@ -71,13 +93,13 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | Path, key: str):
-        self.path = Path(folder) / f"{key}.safetensors"
+        self.path = Path(folder) / f"{key}.safetensors" if _is_usable(str(folder)) else None
         self._saved_at = time.monotonic()
         self._pause = INTERVAL
 
     def is_due(self) -> bool:
         """Whether the last is old enough for the next, or the process was asked to end."""
-        return _ending or time.monotonic() - self._saved_at >= self._pause
+        return _ending or (self.path is not None and time.monotonic() - self._saved_at >= self._pause)
 
     def save(self, snapshot: dict) -> None:
         """Write a snapshot, whole or not at all.
@@ -91,7 +113,8 @@ class Checkpoints:
         """
         started = time.monotonic()
         try:
-            self._write(snapshot)
+            if self.path is not None:
+                self._write(snapshot)
         except OSError as error:
             log.warning("no checkpoint: %s", error)
         self._saved_at = time.monotonic()
@@ -102,13 +125,13 @@ class Checkpoints:
         tensors: dict[str, torch.Tensor] = {}
         skeleton = json.dumps(_flatten(snapshot, "", tensors))
         tensors[SKELETON] = torch.frombuffer(bytearray(skeleton.encode()), dtype=torch.uint8)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         with sealed(self.path) as partial:
             partial.write_bytes(save(tensors))
 
     def load(self) -> dict | None:
-        """The last snapshot, or None where there is none that is whole."""
-        if not self.path.exists():
+        """The last snapshot, or None where there is none that is whole; from here on time counts until the next."""
+        self._saved_at = time.monotonic()
+        if self.path is None or not self.path.exists():
             return None
         try:
             check_seal(self.path)
@@ -123,6 +146,8 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Remove the checkpoint, once its training's result is written."""
+        if self.path is None:
+            return
         for path in self.path.parent.glob(f"{self.path.name}*"):  # with what a killed process left
             path.unlink(missing_ok=True)
 

@@ -1,24 +1,19 @@
-"""What a stack of models is trained on: counts on the device, who may see which gene, and the order of cells."""
+"""What a stack of models is trained on: its members, a sample's datasets, and their counts on the device."""
 
 import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 
-from spatialimpute.errors import InputError
 from spatialimpute.files.counts import Counts
 from spatialimpute.files.gene_sets import GeneSets
+from spatialimpute.methods.gimvi.architecture import Architecture, DatasetSpec
 from spatialimpute.methods.gimvi.minibatch import CsrTensor, Minibatch, gather
-from spatialimpute.methods.gimvi.model import Architecture, DatasetSpec, GimVI
+from spatialimpute.methods.gimvi.model import GimVI
+from spatialimpute.methods.gimvi.order import CellOrder, n_held_out
 from spatialimpute.methods.gimvi.settings import Settings
-from spatialimpute.methods.knn import neighbors
-
-N_NEIGHBORS = 50
-#: Spatial cells from which the use of reference cells is estimated; more change nothing but the time.
-MAX_QUERY_CELLS = 20_000
-HELD_OUT_FRACTION, MAX_HELD_OUT = 0.05, 256
+from spatialimpute.methods.gimvi.views import FoldView, PanelCounts, fold_view
 
 
 @dataclass(frozen=True)
@@ -35,34 +30,13 @@ class Member:
         return f"fold {self.fold if self.fold is not None else 'none'}, kappa {self.kappa:g}, place {self.place}"
 
 
-@dataclass
-class FoldView:
-    """What the members of one fold share: which genes and cells they may use, and how their input is scaled.
-
-    Attributes
-    ----------
-    in_use : (P,) float32, 1 at the panel genes in use
-    depth : panel total to which every cell is normalized, the median over spatial cells
-    cells : per dataset, cells with counts on the genes in use
-    weights : per dataset, sampling weights of those cells; None is uniform
-    mean, sd : (n_batches, P), of log1p normalized counts, per batch of every dataset
-    """
-
-    in_use: np.ndarray
-    depth: float
-    cells: list[np.ndarray]
-    weights: list[np.ndarray | None]
-    mean: np.ndarray
-    sd: np.ndarray
-
-
 class TrainingData:
     """All datasets of a sample, the references first and the spatial one last.
 
     Parameters
     ----------
     references, spatial : canonical counts
-    panel : the genes modeled; its shared genes come first and are the encoder's input
+    gene_sets : the genes modeled; the shared ones come first and are the encoder's input
     settings : hyperparameters
 
     Raises
@@ -74,7 +48,7 @@ class TrainingData:
     def __init__(self, references: list[Counts], spatial: Counts, gene_sets: GeneSets, settings: Settings):
         self.gene_sets, self.settings = gene_sets, settings
         self.n_panel = len(gene_sets.shared)
-        self.names, self.matrices, self.batches, self.specs = [], [], [], []
+        self.matrices, self.batches, self.specs = [], [], []
         position = {gene: i for i, gene in enumerate(gene_sets.genes)}
         for counts in references:
             present = set(counts.genes)
@@ -82,16 +56,19 @@ class TrainingData:
             self._add(counts, genes, position, settings.reference_likelihood, settings.latent_library, False)
         self._add(spatial, gene_sets.shared, position, settings.spatial_likelihood, False, True)
         self.offsets = np.cumsum([0] + [spec.n_batches for spec in self.specs])
+        self._panels = [
+            PanelCounts(spec.name, matrix if spec.spatial else matrix[:, : self.n_panel], batch, spec.n_batches)
+            for spec, matrix, batch in zip(self.specs, self.matrices, self.batches, strict=True)
+        ]
         self._views: dict[str | None, FoldView] = {}
 
     def _add(self, counts: Counts, genes, position, likelihood, latent_library, spatial) -> None:
         batch = batch_codes(counts)
-        self.names.append(str(counts.info.get("id", "spatial" if spatial else "reference")))
         self.matrices.append(counts.select(genes))
         self.batches.append(batch)
         self.specs.append(
             DatasetSpec(
-                name=self.names[-1],
+                name=str(counts.info.get("id", "spatial" if spatial else "reference")),
                 genes=tuple(position[gene] for gene in genes),
                 likelihood=likelihood,
                 latent_library=latent_library,
@@ -125,35 +102,9 @@ class TrainingData:
     def view(self, fold: str | None) -> FoldView:
         """What a member of this fold may see; computed once per fold."""
         if fold not in self._views:
-            self._views[fold] = self._make_view(fold)
+            in_use = np.isin(self.gene_sets.shared, self.gene_sets.genes_in_use(fold)).astype(np.float32)
+            self._views[fold] = fold_view(self._panels, in_use, self.settings.reweight)
         return self._views[fold]
-
-    def _make_view(self, fold: str | None) -> FoldView:
-        in_use = np.isin(self.gene_sets.shared, self.gene_sets.genes_in_use(fold)).astype(np.float32)
-        columns = np.flatnonzero(in_use)
-        panels = [matrix[:, : self.n_panel][:, columns] for matrix in self.matrices]
-        totals = [np.asarray(panel.sum(1)).ravel() for panel in panels]
-        cells = [np.flatnonzero(total > 0) for total in totals]
-        for name, kept in zip(self.names, cells, strict=True):
-            if len(kept) < 2:
-                raise InputError(
-                    f"{name}: no cell has counts on the {len(columns)} panel genes in use; check gene names"
-                )
-        depth = float(np.median(totals[-1][cells[-1]]))
-        weights = [None] * len(panels)
-        if self.settings.reweight:
-            query = panels[-1][cells[-1][:: max(1, len(cells[-1]) // MAX_QUERY_CELLS)]]
-            weights = [_use(panel[kept], query) for panel, kept in zip(panels[:-1], cells, strict=False)] + [None]
-        mean = np.zeros((self.offsets[-1], self.n_panel), dtype=np.float32)
-        sd = np.ones_like(mean)
-        for s, (panel, kept) in enumerate(zip(panels, cells, strict=True)):
-            logs = _log_normalize(panel[kept], totals[s][kept], depth)
-            for b in range(self.specs[s].n_batches):
-                rows = self.batches[s][kept] == b
-                if rows.any():
-                    weight = None if weights[s] is None else weights[s][rows]
-                    mean[self.offsets[s] + b, columns], sd[self.offsets[s] + b, columns] = _moments(logs[rows], weight)
-        return FoldView(in_use, depth, cells, weights, mean, sd)
 
     def prepare(self, model: GimVI, members: list[Member]) -> None:
         """Fill the model's buffers that come from the data: input scaling and library priors."""
@@ -172,35 +123,46 @@ class TrainingData:
 
 
 class DeviceData:
-    """Counts and schedules of a stack, on its device.
+    """A stack's counts on its device, and the order in which its members see the cells.
 
-    `schedule[s]` is (steps, M, B): the cells of dataset s that each member sees at each step, drawn beforehand from
-    the member's own seed. `held_out[s]` is (M, H): cells kept for the held-out ELBO.
+    Attributes
+    ----------
+    held_out : per dataset (M, H), cells kept for the held-out ELBO
     """
 
-    def __init__(self, data: TrainingData, members: list[Member], steps: int, seed: int, device: torch.device):
-        self.data, batch_size = data, data.settings.batch_size
+    def __init__(self, data: TrainingData, members: list[Member], seed: int, device: torch.device):
+        self.specs, self.device = data.specs, device
         self.matrices = [CsrTensor(matrix, device) for matrix in data.matrices]
         self.batches = [
             torch.as_tensor(batch + offset, device=device)
             for batch, offset in zip(data.batches, data.offsets[:-1], strict=True)
         ]
-        held_out = min(MAX_HELD_OUT, max(1, int(HELD_OUT_FRACTION * data.n_cells)))
-        plans = [
-            _plan(data.view(member.fold), steps, batch_size, held_out, member_seed(member, seed)) for member in members
+        size, held_out = data.settings.batch_size, n_held_out(data.n_cells)
+        views = [data.view(member.fold) for member in members]
+        seeds = [member_seed(member, seed) for member in members]
+        self._orders = [
+            [
+                CellOrder(view.cells[s], view.weights[s], size, held_out, (own, s))
+                for view, own in zip(views, seeds, strict=True)
+            ]
+            for s in range(len(self.matrices))
         ]
-        n_datasets = range(len(self.matrices))
-        stack = lambda s, part: np.stack([plan[s][part] for plan in plans], axis=1 - part)  # noqa: E731
-        self.schedule = [torch.as_tensor(stack(s, 0), device=device) for s in n_datasets]
-        self.held_out = [torch.as_tensor(stack(s, 1), device=device) for s in n_datasets]
+        self.held_out = [self._stack([order.held_out for order in orders]) for orders in self._orders]
+
+    def cells(self, step: int) -> list[torch.Tensor]:
+        """The cells that each member sees at a step: per dataset (M, B)."""
+        return [self._stack([order.minibatch(step) for order in orders]) for orders in self._orders]
 
     def minibatches(self, model: GimVI, cells: list[torch.Tensor]) -> list[Minibatch]:
         """Gather `cells[s]` (M, B) of every dataset."""
         in_use = model.encoder.in_use
         return [
-            gather(matrix, cell.long(), batch, in_use, spec.spatial)
-            for matrix, cell, batch, spec in zip(self.matrices, cells, self.batches, self.data.specs, strict=True)
+            gather(matrix, cell, batch, in_use, spec.spatial)
+            for matrix, cell, batch, spec in zip(self.matrices, cells, self.batches, self.specs, strict=True)
         ]
+
+    def _stack(self, cells: list[np.ndarray]) -> torch.Tensor:
+        return torch.as_tensor(np.stack(cells), device=self.device).long()
 
 
 def batch_codes(counts: Counts) -> np.ndarray:
@@ -214,45 +176,3 @@ def member_seed(member: Member, seed: int) -> int:
     """A seed of the member's own; the same for every kappa, so that kappas are compared on the same draws."""
     text = f"{seed}/{member.fold}/{member.place}".encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:7], "little")
-
-
-def _plan(view: FoldView, steps: int, batch_size: int, held_out: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Per dataset: training cells by step (steps, B) int32, and `held_out` held-out cells."""
-    rng = np.random.default_rng(seed)
-    plan = []
-    for cells, weights in zip(view.cells, view.weights, strict=True):
-        order = rng.permutation(len(cells))
-        kept = max(1, min(held_out, int(HELD_OUT_FRACTION * len(cells))))
-        # Datasets are encoded together, so each gives as many cells; a small one gives some of its own twice.
-        kept_out, train = np.resize(order[:kept], held_out), order[kept:]
-        wanted = steps * batch_size
-        if weights is None:  # passes without replacement, shuffled anew
-            passes = -(-wanted // len(train))
-            drawn = np.concatenate([rng.permutation(train) for _ in range(passes)])[:wanted]
-        else:
-            cumulative = np.cumsum(weights[train])
-            drawn = train[np.searchsorted(cumulative, rng.random(wanted) * cumulative[-1])]
-        plan.append((cells[drawn].reshape(steps, batch_size).astype(np.int32), cells[kept_out]))
-    return plan
-
-
-def _use(reference: sp.csr_matrix, query: sp.csr_matrix) -> np.ndarray:
-    """Sampling weights of reference cells: half uniform, half by how often they are neighbors of spatial cells."""
-    nearest = neighbors(reference, query, k=N_NEIGHBORS)
-    use = np.bincount(nearest.ravel(), minlength=reference.shape[0])
-    return 0.5 + 0.5 * np.minimum(use / use.mean(), 10)
-
-
-def _log_normalize(panel: sp.csr_matrix, total: np.ndarray, depth: float) -> sp.csr_matrix:
-    logs = sp.diags_array(depth / np.maximum(total, 1)) @ panel
-    logs = sp.csr_matrix(logs)
-    logs.data = np.log1p(logs.data)
-    return logs
-
-
-def _moments(logs: sp.csr_matrix, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted mean and standard deviation per gene, each (P,)."""
-    weights = np.full(logs.shape[0], 1 / logs.shape[0]) if weights is None else weights / weights.sum()
-    mean = weights @ logs
-    variance = weights @ logs.multiply(logs) - mean**2
-    return mean, np.sqrt(np.maximum(variance, 0)) + 1e-2

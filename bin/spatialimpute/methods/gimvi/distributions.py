@@ -89,13 +89,14 @@ class _CountLogLikelihood(torch.autograd.Function):
             nb = None
         else:
             theta = torch.exp(log_theta)
-            t = mu + theta.unsqueeze(1)
-            log_ratio = t.log().neg_().add_(log_theta.unsqueeze(1))
+            # As a ratio it is exactly 1 where mu is 0, so that masked genes get no gradient from rounding.
+            share = theta.unsqueeze(1) / (mu + theta.unsqueeze(1))
+            log_ratio = share.log()
             log_zero = log_ratio * theta.unsqueeze(1)
             theta_nz = _pick(theta, parameter)
             correction = value * (log_mu + _pick(log_ratio, flat) - _pick(log_theta, parameter))
             correction += torch.lgamma(value + theta_nz) - _pick(torch.lgamma(theta), parameter)
-            nb = (theta, t, log_ratio, theta_nz)
+            nb = (theta, share, log_ratio, theta_nz)
         inflation = None
         if pi is None:
             total = log_zero.sum(-1)
@@ -120,13 +121,12 @@ class _CountLogLikelihood(torch.autograd.Function):
         counted_mu = mu if inflation is None else mu * inflation[0]
         grad_mu = counts.x - counted_mu  # d/dlog mu: (x - E-weighted mu) theta / t
         if nb is not None:
-            theta, t, log_ratio, theta_nz = nb
-            share = theta.unsqueeze(1) / t
+            theta, share, log_ratio, theta_nz = nb
             grad_mu *= share
             d_theta = (log_ratio + 1).sub_(share).mul_(theta.unsqueeze(1))
             if inflation is not None:
                 d_theta *= inflation[0]
-            d_theta -= share.mul_(counts.x)
+            d_theta -= share * counts.x
             grad_theta = torch.bmm(upstream.unsqueeze(1), d_theta).squeeze(1)
             digamma = torch.digamma(counts.value + theta_nz) - _pick(torch.digamma(theta), counts.parameter)
             grad_theta.view(-1).index_add_(0, counts.parameter, digamma * theta_nz * _pick(upstream, counts.row))

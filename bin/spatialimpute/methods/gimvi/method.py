@@ -13,11 +13,12 @@ from spatialimpute.files.inputs import SampleInputs
 from spatialimpute.files.predictions import Predictions
 from spatialimpute.folds import scored_cells
 from spatialimpute.methods.base import Method, require_folds
-from spatialimpute.methods.gimvi import training
 from spatialimpute.methods.gimvi.checkpoints import Checkpoints
 from spatialimpute.methods.gimvi.data import Member, TrainingData
 from spatialimpute.methods.gimvi.posterior import held_out_predictions
 from spatialimpute.methods.gimvi.settings import Settings
+from spatialimpute.methods.gimvi.stacks import TrainedStack
+from spatialimpute.methods.gimvi.training import ensemble, train
 
 #: Posterior samples per model in cross-validation: enough for a mean and a standard deviation.
 CROSSVALIDATION_SAMPLES = 20
@@ -53,7 +54,7 @@ class GimVI(Method):
     ):
         self.settings, self.kappas, self.choose = settings, list(kappas), choose
         self.seed, self.device, self.workers, self.checkpoint = seed, device, workers, checkpoint
-        self.stacks: list[training.TrainedStack] = []
+        self.stacks: list[TrainedStack] = []
         self.choice: KappaChoice | None = None
 
     def predict_folds(self, inputs: SampleInputs, sample: str) -> list[Predictions]:
@@ -64,7 +65,7 @@ class GimVI(Method):
         scored = spatial.take(cells)
 
         def predict(members: list[Member]) -> list[Predictions]:
-            stacks = training.train(data, members, self.seed, self.device, self.workers, self.checkpoint)
+            stacks = train(data, members, self.seed, self.device, self.workers, self.checkpoint)
             self.stacks += stacks
             return held_out_predictions(
                 stacks, scored, cells, gene_sets, sample, CROSSVALIDATION_SAMPLES, self.seed, self.device
@@ -85,13 +86,3 @@ class GimVI(Method):
         # Of all folds at each kappa that any of them chose, since a fold's kNN weight is chosen on the others.
         others = at(sorted({self.choice.kappa, *self.choice.by_fold.values()}), places[1:])
         return first + (predict(others) if others else [])
-
-
-def ensemble(settings: Settings, kappa_by_fold: dict[str | None, float], places: range) -> list[Member]:
-    """Members of an ensemble for each fold (None: the final models), at the fold's kappa."""
-    decoders = settings.decoder_hidden
-    return [
-        Member(fold, kappa, place, decoders[place % len(decoders)])
-        for fold, kappa in kappa_by_fold.items()
-        for place in places
-    ]

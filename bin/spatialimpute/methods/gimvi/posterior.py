@@ -17,7 +17,7 @@ from spatialimpute.methods.gimvi.data import batch_codes
 from spatialimpute.methods.gimvi.distributions import MASKED_LOGIT
 from spatialimpute.methods.gimvi.draws import posterior_draws
 from spatialimpute.methods.gimvi.minibatch import CsrTensor, gather
-from spatialimpute.methods.gimvi.training import TrainedStack
+from spatialimpute.methods.gimvi.stacks import TrainedStack
 
 #: Floats of the posterior draws that are held at once.
 PIECE_FLOATS = 12_000_000

@@ -11,7 +11,7 @@ from spatialimpute.files.gene_sets import GeneSets
 from spatialimpute.folds import blocks
 from spatialimpute.methods.gimvi.data import batch_codes
 from spatialimpute.methods.gimvi.minibatch import CsrTensor, gather
-from spatialimpute.methods.gimvi.training import TrainedStack
+from spatialimpute.methods.gimvi.stacks import TrainedStack
 
 CHUNK = 4096
 N_NEIGHBORS = 15

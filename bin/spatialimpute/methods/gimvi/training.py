@@ -1,11 +1,8 @@
-"""Training of stacks of gimVI models. The loop is `_train_stack`; read it from top to bottom."""
+"""Training of stacks of gimVI models, to be read from top to bottom: recipe, loop, schedule, step, record, recovery."""
 
-import heapq
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -14,51 +11,32 @@ from tqdm import tqdm
 
 from spatialimpute import forked
 from spatialimpute.errors import NonFiniteError
-from spatialimpute.files.gene_sets import GeneSets
-from spatialimpute.files.models import read_models, write_models
+from spatialimpute.methods.gimvi.adam import Adam
+from spatialimpute.methods.gimvi.adversary import adversary_accuracy, adversary_loss, fooling_loss
 from spatialimpute.methods.gimvi.checkpoints import Checkpoints
 from spatialimpute.methods.gimvi.data import DeviceData, Member, TrainingData
-from spatialimpute.methods.gimvi.model import Architecture, DatasetSpec, GimVI
-from spatialimpute.methods.gimvi.settings import Settings, as_dict
+from spatialimpute.methods.gimvi.minibatch import Minibatch
+from spatialimpute.methods.gimvi.settings import Settings
+from spatialimpute.methods.gimvi.stacks import TrainedStack, split
 from spatialimpute.methods.gimvi.state import TrainingState
 
 log = logging.getLogger(__name__)
 
 N_RECORDS = 25  # times that history is recorded and the held-out ELBO looked at
+PATIENCE = 6  # records without a better held-out ELBO until a member is stopped
 MAX_HALVINGS = 4  # of a member's learning rate, after its loss was not finite
-#: Elements of the largest activation (members x datasets x batch x genes) up to which stacking pays on a CPU:
-#: beyond it a stack falls out of the cache and is no faster than its members one by one.
-CPU_STACK_ELEMENTS = 400_000
-GPU_STACK_ELEMENTS = 200_000_000
-#: Time of a step as measured on a CPU with 130 genes, in that of one more linear member: what each stack takes
-#: besides, and what a member with a hidden layer or an adversary takes.
-STACK_OVERHEAD, LARGER_MEMBER = 0.6, 1.25
 
 
-@dataclass
-class TrainedStack:
-    """Members of one architecture, trained.
-
-    `history` has a row per member and record: fold, kappa, place, step, epoch, loss terms per cell, held-out loss,
-    discriminator accuracy, learning rate.
-    """
-
-    arch: Architecture
-    members: list[Member]
-    model: GimVI
-    history: pd.DataFrame
+# ---- recipe: what is trained, and in which stacks ----
 
 
-def ensemble(settings: Settings, folds: Sequence[str | None], kappas: Sequence[float]) -> list[Member]:
-    """The members to train: every place of the ensemble at the first kappa, and the first place at the others.
-
-    Kappas are compared on the first place; the rest of the ensemble would add its cost and no information.
-    """
+def ensemble(settings: Settings, kappa_by_fold: Mapping[str | None, float], places: range) -> list[Member]:
+    """Members at some places of the ensemble, for each fold (None: the final models) at the fold's kappa."""
+    decoders = settings.decoder_hidden
     return [
-        Member(fold, kappa, place, settings.decoder_hidden[place % len(settings.decoder_hidden)])
-        for fold in folds
-        for kappa in kappas
-        for place in range(settings.seeds if kappa == kappas[0] else 1)
+        Member(fold, kappa, place, decoders[place % len(decoders)])
+        for fold, kappa in kappa_by_fold.items()
+        for place in places
     ]
 
 
@@ -84,6 +62,8 @@ def train(
 
     Raises
     ------
+    InputError
+        A dataset has no cell with counts on the genes in use.
     NonFiniteError
         A member's loss stays infinite or NaN although its learning rate was halved repeatedly.
     """
@@ -91,49 +71,61 @@ def train(
     workers = workers if device.type == "cpu" else 1
     for member in members:
         data.view(member.fold)  # before the fork, so that no worker computes it again
-
-    def train_group(group: list[Member]) -> TrainedStack:
-        return _train_stack(data, group, seed, device, None if checkpoint is None else checkpoint(group))
-
-    stacks = forked.run(train_group, _split(data, members, device, workers), workers)
-    return sorted(stacks, key=lambda stack: members.index(stack.members[0]))
-
-
-def _split(data: TrainingData, members: list[Member], device: torch.device, workers: int) -> list[list[Member]]:
-    """Members in stacks of one architecture that fit the device, in the sizes with which the workers end first.
-
-    The longest stack comes first: a worker that is free takes the next, and the last ones even out.
-    """
-    limit = CPU_STACK_ELEMENTS if device.type == "cpu" else GPU_STACK_ELEMENTS
-    fitting = max(1, limit // (sum(len(spec.genes) for spec in data.specs) * data.settings.batch_size))
-    groups: dict[tuple, list[Member]] = {}
-    for member in members:
-        groups.setdefault((member.decoder_hidden, member.kappa > 0), []).append(member)
-    splits = [_stacks(groups.values(), size) for size in range(min(fitting, len(members)), 0, -1)]
-    return min(splits, key=lambda stacks: _duration(stacks, workers))
+    stacks = split(data, members, device, workers)
+    # Also before it, so that a folder without checkpoints is warned of once and not by every worker.
+    jobs = [(stack, None if checkpoint is None else checkpoint(stack)) for stack in stacks]
+    trained = forked.run(lambda job: _train_stack(data, job[0], seed, device, job[1]), jobs, workers)
+    return sorted(trained, key=lambda stack: members.index(stack.members[0]))
 
 
-def _stacks(groups: Iterable[list[Member]], size: int) -> list[list[Member]]:
-    """Each group in equal parts of at most `size` members; the costliest first."""
-    stacks = []
-    for group in groups:
-        parts = np.array_split(np.arange(len(group)), math.ceil(len(group) / size))
-        stacks += [[group[i] for i in part] for part in parts]
-    return sorted(stacks, key=_cost, reverse=True)
+# ---- the loop ----
 
 
-def _cost(stack: list[Member]) -> float:
-    """Time of a stack's step relative to that of one more linear member."""
-    larger = stack[0].decoder_hidden > 0 or stack[0].kappa > 0
-    return (STACK_OVERHEAD + len(stack)) * (LARGER_MEMBER if larger else 1)
+def _train_stack(
+    data: TrainingData, members: list[Member], seed: int, device: torch.device, checkpoint: Checkpoints | None
+) -> TrainedStack:
+    settings = data.settings
+    steps = n_steps(settings, data.n_cells)
+    every = max(1, steps // N_RECORDS)
+    device_data = DeviceData(data, members, seed, device)
+    state = TrainingState(data, members, seed, device)
+    if checkpoint is not None and (saved := checkpoint.load()) is not None:
+        state.restore(saved)
+    good = state.snapshot()
+    log.info("training %d models for %d steps", len(members), steps)
+    bar = tqdm(total=steps, initial=state.step, desc=f"train {len(members)} models", disable=None)
+
+    while state.step < steps and not state.stopped.all():
+        if checkpoint is not None and checkpoint.is_due() and not state.failed().any():
+            checkpoint.save(state.snapshot())
+        minibatches = device_data.minibatches(state.model, device_data.cells(state.step))
+        learning_rate = learning_rate_at(settings, state.step, steps)
+        update(state, minibatches, learning_rate, kl_weight=settings.kl_weight * (state.step + 1) / steps)
+        state.step += 1
+        bar.update()
+        if state.step % every and state.step < steps:
+            continue
+        if state.failed().any():
+            _recover(state, good)
+            bar.update(state.step - bar.n)
+            continue
+        held_out = held_out_loss(state, device_data)
+        _record(state, held_out, learning_rate, epoch=state.step * settings.batch_size / data.n_cells)
+        if settings.early_stopping:
+            _stop(state, held_out)
+        good = state.snapshot()
+    bar.close()
+    if checkpoint is not None and checkpoint.is_due():
+        checkpoint.save(state.snapshot())  # other stacks may still be in training when this one's task is killed
+    state.take_best()
+    if settings.early_stopping and np.isinf(state.best_loss).any():
+        blind = ", ".join(member.name for member, best in zip(members, state.best, strict=True) if best is None)
+        log.warning("no held-out loss was finite for %s: trained to the end, without early stopping", blind)
+    log.info("trained %d models for %d steps", len(members), state.step)
+    return TrainedStack(state.model.arch, members, state.model.cpu().eval(), pd.DataFrame(state.history))
 
 
-def _duration(stacks: list[list[Member]], workers: int) -> float:
-    """When the last of `workers` ends, each taking the next stack as soon as it is free."""
-    ends = [0.0] * min(workers, len(stacks))
-    for stack in stacks:
-        heapq.heapreplace(ends, ends[0] + _cost(stack))
-    return max(ends)
+# ---- schedule ----
 
 
 def n_steps(settings: Settings, n_cells: int) -> int:
@@ -142,51 +134,104 @@ def n_steps(settings: Settings, n_cells: int) -> int:
     return min(steps, settings.max_steps) if settings.max_steps else steps
 
 
-def _train_stack(
-    data: TrainingData, members: list[Member], seed: int, device: torch.device, checkpoint: Checkpoints | None
-) -> TrainedStack:
-    settings = data.settings
-    steps = n_steps(settings, data.n_cells)
-    state = TrainingState(data, members, seed, device)
-    every = max(1, steps // N_RECORDS)
-    if checkpoint is not None and (saved := checkpoint.load()) is not None:
-        state.restore(saved)
-    good = state.snapshot()
-    device_data = DeviceData(data, members, steps, seed, device)
-    log.info("training %d models for %d steps", len(members), steps)
-    bar = tqdm(total=steps, initial=state.step, desc=f"train {len(members)} models", disable=None)
-
-    while state.step < steps and not state.stopped.all():
-        if checkpoint is not None and checkpoint.is_due() and state.is_finite():
-            checkpoint.save(state.snapshot())
-        minibatches = device_data.minibatches(state.model, [order[state.step] for order in device_data.schedule])
-        state.update(
-            minibatches,
-            learning_rate=_learning_rate(settings, state.step, steps),
-            kl_weight=settings.kl_weight * (state.step + 1) / steps,
-        )
-        state.step += 1
-        bar.update()
-        if state.step % every and state.step < steps:
-            continue
-        if not state.is_finite():
-            _recover(state, good)
-            bar.update(state.step - bar.n)
-            continue
-        state.record(device_data)
-        good = state.snapshot()
-    bar.close()
-    if checkpoint is not None and checkpoint.is_due():
-        checkpoint.save(state.snapshot())  # other stacks may still be in training when this one's task is killed
-    state.take_best()
-    history = pd.DataFrame(state.history)
-    log.info("trained %d models for %d steps", len(members), state.step)
-    return TrainedStack(state.model.arch, members, state.model.cpu().eval(), history)
-
-
-def _learning_rate(settings: Settings, step: int, steps: int) -> float:
+def learning_rate_at(settings: Settings, step: int, steps: int) -> float:
     decay = 0.5 * (1 + math.cos(math.pi * step / steps)) if settings.cosine else 1.0
     return settings.learning_rate * decay
+
+
+# ---- step ----
+
+
+def update(state: TrainingState, minibatches: list[Minibatch], learning_rate: float, kl_weight: float) -> None:
+    """One optimizer step of every member, and one of its adversary where kappa > 0."""
+    state.model.train()
+    terms = state.model(minibatches, state.noise)
+    loss = terms.loss(kl_weight)
+    accuracy = torch.zeros_like(loss)
+    if state.adversary is not None:
+        loss = loss + state.kappa * fooling_loss(state.adversary(terms.z, state.noise))
+    state.optimizer.zero_grad()
+    loss.sum().backward()  # members share no parameter, so each receives its own gradient
+    _step(state, state.optimizer, learning_rate)
+    if state.adversary is not None:
+        log_probability = state.adversary(terms.z.detach(), state.noise)
+        state.adversary_optimizer.zero_grad()
+        adversary_loss(log_probability).sum().backward()
+        _step(state, state.adversary_optimizer, learning_rate)
+        accuracy = adversary_accuracy(log_probability)
+    means = [term.detach().mean(1) for term in (terms.reconstruction, terms.kl_z, terms.kl_library)]
+    state.sums += torch.stack([loss.detach(), *means, accuracy], dim=1)
+    state.n_summed += 1
+
+
+def _step(state: TrainingState, optimizer: Adam, learning_rate: float) -> None:
+    """A step; of it, a member whose loss failed takes a smaller share, and one that was stopped none."""
+    shares = np.where(state.stopped, 0, 0.5**state.halvings)
+    if (shares == 1).all():
+        optimizer.step(learning_rate)
+        return
+    before = [parameter.detach().clone() for parameter in optimizer.parameters]
+    optimizer.step(learning_rate)
+    shares = torch.tensor(shares, dtype=torch.float32, device=before[0].device)
+    with torch.no_grad():
+        for parameter, old in zip(optimizer.parameters, before, strict=True):
+            share = shares.view(-1, *[1] * (old.dim() - 1))
+            # lerp gives exactly the whole step where the share is 1; what a stopped member's gives may not be finite
+            parameter.copy_(torch.where(share > 0, torch.lerp(old, parameter, share), old))
+
+
+# ---- record ----
+
+
+@torch.no_grad()
+def held_out_loss(state: TrainingState, device_data: DeviceData) -> np.ndarray:
+    """Negative ELBO of the held-out cells at the final KL weight, with z at its posterior mean, (M,)."""
+    state.model.eval()
+    terms = state.model(device_data.minibatches(state.model, device_data.held_out), None)
+    return terms.loss(state.settings.kl_weight).cpu().numpy()
+
+
+def _record(state: TrainingState, held_out: np.ndarray, learning_rate: float, epoch: float) -> None:
+    """Append the mean loss terms since the last record, and the held-out loss, of every member in training."""
+    means = (state.sums / max(state.n_summed, 1)).cpu().numpy()
+    state.sums.zero_()
+    state.n_summed = 0
+    for m in np.flatnonzero(~state.stopped):
+        member = state.members[m]
+        loss, reconstruction, kl_z, kl_library, accuracy = means[m].tolist()
+        state.history.append(
+            {
+                "member": int(m),
+                "fold": member.fold,
+                "kappa": member.kappa,
+                "place": member.place,
+                "step": state.step,
+                "epoch": round(epoch, 3),
+                "loss": loss,
+                "reconstruction": reconstruction,
+                "kl_z": kl_z,
+                "kl_library": kl_library,
+                "held_out_loss": float(held_out[m]),
+                "disc_accuracy": accuracy if member.kappa > 0 else float("nan"),
+                "learning_rate": learning_rate,
+            }
+        )
+
+
+def _stop(state: TrainingState, held_out: np.ndarray) -> None:
+    """Keep the weights of members that are better than ever, and stop those that have not been for PATIENCE records.
+
+    A held-out loss that is not finite, as cells of extreme counts give although the training loss is finite, is no
+    better than any other. A member that never had a finite one has nothing to go back to and is trained to the end.
+    """
+    better = np.isfinite(held_out) & (held_out < state.best_loss) & ~state.stopped
+    state.keep_best(better)
+    state.best_loss = np.where(better, held_out, state.best_loss)
+    state.since_best = np.where(better | np.isinf(state.best_loss), 0, state.since_best + 1)
+    state.stopped |= state.since_best >= PATIENCE
+
+
+# ---- recovery ----
 
 
 def _recover(state: TrainingState, good: dict) -> None:
@@ -194,7 +239,7 @@ def _recover(state: TrainingState, good: dict) -> None:
 
     The others repeat their steps with the same draws, so their result is what it would be without the failure.
     """
-    failed = ~state.finite_members()
+    failed = state.failed()
     halvings = state.halvings + failed
     names = ", ".join(member.name for member, bad in zip(state.members, failed, strict=True) if bad)
     if (halvings > MAX_HALVINGS).any():
@@ -205,37 +250,3 @@ def _recover(state: TrainingState, good: dict) -> None:
     log.warning("loss not finite for %s at step %d: halving its learning rate", names, state.step)
     state.restore(good)
     state.halvings = halvings
-
-
-def save(stacks: list[TrainedStack], folder: str | Path, gene_sets: GeneSets, settings: Settings) -> None:
-    """Write trained stacks to `models/`."""
-    described = [
-        {
-            "architecture": asdict(stack.arch),
-            "members": [asdict(member) for member in stack.members],
-            "weights": {name: value.cpu().numpy() for name, value in stack.model.state_dict().items()},
-        }
-        for stack in stacks
-    ]
-    history = pd.concat([stack.history.assign(stack=i) for i, stack in enumerate(stacks)], ignore_index=True)
-    write_models(folder, described, gene_sets.genes, as_dict(settings), history)
-
-
-def load(folder: str | Path, gene_sets: GeneSets) -> list[TrainedStack]:
-    """Read what :func:`save` wrote, without the history.
-
-    Raises
-    ------
-    InputError
-        The models are of another schema version or of other genes.
-    """
-    return [_rebuild(**stack) for stack in read_models(folder, gene_sets.genes)]
-
-
-def _rebuild(architecture: dict, members: list[dict], weights: dict) -> TrainedStack:
-    datasets = tuple(DatasetSpec(**{**spec, "genes": tuple(spec["genes"])}) for spec in architecture["datasets"])
-    arch = Architecture(**{**architecture, "datasets": datasets})
-    weights = {name: torch.from_numpy(value) for name, value in weights.items()}
-    model = GimVI(arch, weights["encoder.in_use"])
-    model.load_state_dict(weights)
-    return TrainedStack(arch, [Member(**member) for member in members], model.eval(), pd.DataFrame())
