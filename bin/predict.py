@@ -32,7 +32,7 @@ def main(method, command, sample, folder, kappa, **options):
     if method == "gimvi":
         predictions = predict_gimvi(inputs, sample, parse_kappas(kappa), **options)
     else:
-        predictions = other_method(method, command, options["threads"]).predict_folds(inputs, sample)
+        predictions = other_method(method, command, options["threads"], options["seed"]).predict_folds(inputs, sample)
     for prediction in predictions:
         member = "" if prediction.place is None else f".kappa{prediction.kappa:g}.place{prediction.place}"
         write_predictions(f"predictions/{method}{member}.h5ad", prediction)
@@ -50,13 +50,13 @@ def parse_kappas(text: str) -> list[float]:
     return list(dict.fromkeys(kappas))
 
 
-def other_method(method: str, command: str | None, threads: int):
+def other_method(method: str, command: str | None, threads: int, seed: int):
     """A method of the package or, with a command, one outside it."""
     from spatialimpute.methods.external import External
     from spatialimpute.methods.registry import find_method
 
     if command:
-        return External(method, command, threads)
+        return External(method, command, threads, seed)
     try:
         return find_method(method)()
     except KeyError:

@@ -26,7 +26,7 @@ import pandas as pd
 import scipy.sparse as sp
 from scipy.io import mmread, mmwrite
 
-from spatialimpute.errors import MethodError
+from spatialimpute.errors import InputError, MethodError
 from spatialimpute.files.counts import Counts
 from spatialimpute.files.inputs import DEPTH
 from spatialimpute.methods.base import MethodByFold, SpatialView
@@ -34,6 +34,8 @@ from spatialimpute.methods.base import MethodByFold, SpatialView
 SCRIPTS = Path(__file__).parents[2] / "methods"
 #: Lines of a method's last words that an error repeats.
 LAST_WORDS = 5
+#: How a process ends that SIGKILL ended, and one whose own child it ended.
+KILLED = (-9, 128 + 9)
 
 
 class External(MethodByFold):
@@ -47,13 +49,20 @@ class External(MethodByFold):
 
     Raises
     ------
+    InputError
+        The command is not two words.
     MethodError
         There is no such interpreter or script, it fails, or what it leaves is no prediction.
+    MemoryError
+        It was killed, as the system does where memory runs out.
     """
 
     def __init__(self, name: str, command: str, threads: int = 1, seed: int = 0):
         self.name, self.threads, self.seed = name, threads, seed
-        interpreter, script = shlex.split(command)
+        try:
+            interpreter, script = shlex.split(command)
+        except ValueError:
+            raise InputError(f"{name}: expected an interpreter and a script, found the command {command!r}") from None
         self.interpreter = shutil.which(interpreter)
         if self.interpreter is None:
             raise MethodError(f"{name}: there is no {interpreter!r} here; set up the method's environment")
@@ -99,6 +108,8 @@ class External(MethodByFold):
             [self.interpreter, str(self.script), str(folder), threads, str(self.seed)],
             cwd=folder, env=os.environ | dict.fromkeys(names, threads), capture_output=True, text=True, check=False,
         )  # fmt: skip
+        if done.returncode in KILLED:
+            raise MemoryError(f"{self.name}: {self.script.name} was killed")
         if done.returncode != 0:
             words = (done.stderr.strip() or done.stdout.strip() or "no message").splitlines()[-LAST_WORDS:]
             raise MethodError(f"{self.name}: {self.script.name} ended with {done.returncode}: " + "\n".join(words))
@@ -106,7 +117,12 @@ class External(MethodByFold):
     def _read(self, folder: Path, shape: tuple[int, int]) -> np.ndarray:
         if not (folder / "mean.mtx").exists():
             raise MethodError(f"{self.name}: {self.script.name} left no mean.mtx")
-        mean = np.asarray(mmread(folder / "mean.mtx"), dtype=np.float32)
+        try:
+            mean = np.asarray(mmread(folder / "mean.mtx"), dtype=np.float32)
+        except (ValueError, TypeError) as error:
+            raise MethodError(
+                f"{self.name}: mean.mtx of {self.script.name} is not a Matrix Market array: {error}"
+            ) from None
         if mean.shape != shape:
             raise MethodError(f"{self.name}: {self.script.name} predicts {mean.shape}, expected (cells, genes) {shape}")
         if not np.isfinite(mean).all() or (mean < 0).any():
