@@ -25,10 +25,11 @@ def markdown(table: pd.DataFrame) -> str:
 def short(value: float, sign: bool = False) -> str:
     """A score to three decimals, without the zero before the point.
 
-    >>> short(0.3884), short(-0.02), short(0.0021, sign=True)
-    ('.388', '-.020', '+.002')
+    >>> short(0.3884), short(-0.02), short(0.0021, sign=True), short(-0.0001, sign=True)
+    ('.388', '-.020', '+.002', '+.000')
     """
-    return f"{value:{'+' if sign else ''}.3f}".replace("0.", ".", 1)
+    rounded = round(value, 3) + 0.0  # no -0
+    return f"{rounded:{'+' if sign else ''}.3f}".replace("0.", ".", 1)
 
 
 def median_mean(scores: pd.Series, sign: bool = False) -> str:

@@ -1,91 +1,70 @@
-"""Predictions along the training of one of our models, one fold: what `speed.py` needs for time to accuracy.
+"""Predictions of one of our models after trainings of several lengths, one fold: `speed.py`'s time to accuracy.
 
-    own_trace.py --spatial counts.h5ad --reference counts.h5ad --gene-sets gene_sets.json --fold 0 --out trace.npz
+    own_trace.py --inputs inputs --fold 0 --out trace.npz
 
-As with the peers, libraries are loaded before the clock starts; it runs while the data are prepared (sampling
-weights included) and stands still while predictions are made for the trace. Writes trace_steps, trace_seconds,
-trace_cpu_seconds, trace_means (as the peers' scripts do), cells, genes.
+Each length is a training of its own with the schedule that a user would get who asked for so many steps. Libraries
+are loaded before the clock starts; it runs while the data are prepared (sampling weights included) and the model is
+trained. Writes trace_seconds, trace_cpu_seconds, trace_means, cells, genes, as scvi_speed.py does.
 """
 
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bin"))
 
+#: Steps of the shortest training; each next one has half as many again.
+SHORTEST, GROWTH = 10, 1.5
 
-def frequencies(state, spatial, gene_sets, held_out: list[int]) -> np.ndarray:
-    """Held-out genes' frequencies at the posterior mean of z, (N, H)."""
-    from spatialimpute.methods.gimvi.posterior import StackSampler
 
-    sampler = StackSampler(state, spatial, gene_sets)
-    z = sampler.encode(np.arange(len(spatial.cells)))[0].unsqueeze(1)
-    return sampler.frequencies(z, slice(0, len(gene_sets.shared)))[0, 0][:, held_out].numpy()
+def lengths(longest: int) -> list[int]:
+    """Steps of every training, up to the preset's own number."""
+    found = [SHORTEST]
+    while (following := round(found[-1] * GROWTH)) < longest:
+        found.append(following)
+    return [*found, longest]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--spatial", required=True)
-    parser.add_argument("--reference", required=True)
-    parser.add_argument("--gene-sets", required=True)
+    parser.add_argument("--inputs", required=True)
     parser.add_argument("--fold", required=True)
-    parser.add_argument("--preset", default="default")
-    parser.add_argument("--max-steps", type=int)
-    parser.add_argument("--kappa", type=float, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", required=True)
     options = parser.parse_args()
 
+    import sklearn.neighbors  # noqa: F401
     import torch
-    from spatialimpute.files.counts import read_counts
-    from spatialimpute.files.gene_sets import read_gene_sets
-    from spatialimpute.methods.gimvi.data import DeviceData, Member, TrainingData
+    from spatialimpute.files.inputs import SampleInputs
+    from spatialimpute.methods.gimvi.data import Member, TrainingData
+    from spatialimpute.methods.gimvi.method import CROSSVALIDATION_SAMPLES
+    from spatialimpute.methods.gimvi.posterior import held_out_predictions
     from spatialimpute.methods.gimvi.settings import resolve_settings
-    from spatialimpute.methods.gimvi.state import TrainingState
-    from spatialimpute.methods.gimvi.training import learning_rate_at, n_steps, update
+    from spatialimpute.methods.gimvi.training import n_steps, train
 
     torch.set_num_threads(options.threads)
-    spatial, reference, gene_sets = (
-        read_counts(options.spatial),
-        read_counts(options.reference),
-        read_gene_sets(options.gene_sets),
-    )
-    settings = resolve_settings(options.preset, spatial.info.get("technology"), max_steps=options.max_steps)
-    held_out = [gene_sets.shared.index(gene) for gene in gene_sets.folds[options.fold]]
-
-    import sklearn.neighbors  # noqa: F401
-
-    wall, cpu = time.perf_counter(), time.process_time()
-    data = TrainingData([reference], spatial, gene_sets, settings)
-    members, device = [Member(options.fold, options.kappa, 0)], torch.device("cpu")
-    steps = n_steps(settings, data.n_cells)
-    state = TrainingState(data, members, options.seed, device)
-    device_data = DeviceData(data, members, options.seed, device)
-    traced = {round(steps * i / 40) for i in range(1, 41)}
-    trace = []
-    while state.step < steps:
-        minibatches = device_data.minibatches(state.model, device_data.cells(state.step))
-        update(
-            state,
-            minibatches,
-            learning_rate=learning_rate_at(settings, state.step, steps),
-            kl_weight=settings.kl_weight * (state.step + 1) / steps,
+    inputs = SampleInputs(options.inputs)
+    references, spatial = inputs.references(), inputs.spatial()
+    settings, members = resolve_settings("default", inputs.technology), [Member(options.fold, 0, 0)]
+    longest = n_steps(settings, TrainingData(references, spatial, inputs.gene_sets, settings).n_cells)
+    times, means = [], []
+    for steps in lengths(longest):
+        wall, cpu = time.perf_counter(), time.process_time()
+        data = TrainingData(references, spatial, inputs.gene_sets, replace(settings, max_steps=steps))
+        stacks = train(data, members)
+        times.append((time.perf_counter() - wall, time.process_time() - cpu))
+        (prediction,) = held_out_predictions(
+            stacks, spatial, np.arange(len(spatial.cells)), inputs.gene_sets, "trace", CROSSVALIDATION_SAMPLES, 0
         )
-        state.step += 1
-        if state.step in traced:
-            now = time.perf_counter(), time.process_time()
-            trace.append((state.step, now[0] - wall, now[1] - cpu, frequencies(state, spatial, gene_sets, held_out)))
-            wall += time.perf_counter() - now[0]
-            cpu += time.process_time() - now[1]
-    at, seconds, cpu_seconds, means = zip(*trace, strict=True)
-    Path(options.out).parent.mkdir(parents=True, exist_ok=True)
+        means.append(prediction.mean)
+    seconds, cpu_seconds = np.array(times).T
     np.savez_compressed(
-        options.out, trace_steps=at, trace_seconds=seconds, trace_cpu_seconds=cpu_seconds,
-        trace_means=np.stack(means), cells=spatial.cells, genes=gene_sets.folds[options.fold],
+        options.out, trace_seconds=seconds, trace_cpu_seconds=cpu_seconds, trace_means=np.stack(means),
+        cells=spatial.cells, genes=prediction.genes,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import time
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 import pandas as pd
 
@@ -77,18 +78,28 @@ class Cost:
 def call(command: list, threads: int, cwd: Path | None = None) -> tuple[Cost, str]:
     """Run a command with so many threads; its cost and standard output. Ends the benchmark if it fails."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    environment = os.environ | dict.fromkeys(names, str(threads)) | {"PATH": PATH}
-    started = time.perf_counter()
+    environment = dict.fromkeys(names, str(threads)) | {"PATH": PATH}
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen([str(word) for word in command], cwd=cwd, env=environment, stdout=out, stderr=errors)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
+        cost, code = timed(command, cwd, environment, out, errors)
         out.seek(0)
         errors.seek(0)
-        if process.returncode:
+        if code:
             raise SystemExit(f"{' '.join(map(str, command))}\nfailed:\n{out.read()}\n{errors.read()}")
-        return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024), out.read()
+        return cost, out.read()
+
+
+def timed(
+    command: list, cwd: Path | None, environment: dict[str, str], out: IO, errors: IO | int = subprocess.STDOUT
+) -> tuple[Cost, int]:
+    """Run a command with more environment variables; its cost, that of its children among it, and its exit code."""
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [str(word) for word in command], cwd=cwd, env=os.environ | environment, stdout=out, stderr=errors
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    cpu_seconds = usage.ru_utime + usage.ru_stime
+    return Cost(time.perf_counter() - started, cpu_seconds, usage.ru_maxrss / 1024), process.returncode
 
 
 def digest_of(*parts: bytes) -> str:
@@ -200,7 +211,7 @@ def can_run(method: str, pair: Pair) -> bool:
 
 
 def read_scores(scores: Path, names: dict[str, str]) -> pd.DataFrame:
-    """Rows of some methods of `scores.tsv`, renamed: `names` {method there: name}. Members of gimVI have none."""
+    """Rows of some methods of `scores.tsv`, renamed and in this order: `names` {method there: name}."""
     table = pd.read_csv(scores, sep="\t", dtype={"fold": str})
-    table = table[table["method"].isin(names)]
-    return table.assign(method=table["method"].map(names), pair=table["sample"])
+    parts = [table[table["method"] == there].assign(method=name) for there, name in names.items()]
+    return pd.concat(parts, ignore_index=True).rename(columns={"sample": "pair"})
