@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-PROJECT_PARTS = ("main.nf", "nextflow.config", "nextflow_schema.json", "modules", "bin", "assets")
+PROJECT_PARTS = ("main.nf", "nextflow.config", "nextflow_schema.json", "modules", "bin", "assets", "containers")
 
 
 @dataclass
@@ -75,14 +75,18 @@ class Launcher:
             copy(root / name, self.project / name, **({"ignore": ignore} if copy is shutil.copytree else {}))
         (self.project / ".venv").symlink_to(root / ".venv")
 
-    def run(self, *options: str, profile: str = "local", parser: str | None = None, outdir: str | None = "") -> Run:
+    def run(
+        self, *options: str, profile: str | None = "local", parser: str | None = None, outdir: str | None = ""
+    ) -> Run:
         return self.start(*options, profile=profile, parser=parser, outdir=outdir).wait()
 
     def start(
-        self, *options: str, profile: str = "local", parser: str | None = None, outdir: str | None = ""
+        self, *options: str, profile: str | None = "local", parser: str | None = None, outdir: str | None = ""
     ) -> "Running":
         target = self.outdir if outdir == "" else outdir
-        command = [str(self.nextflow), "run", str(self.project), "-ansi-log", "false", "-profile", profile, *options]
+        command = [str(self.nextflow), "run", str(self.project), "-ansi-log", "false", *options]
+        if profile is not None:
+            command += ["-profile", profile]
         if target is not None:
             command += ["--outdir", str(target)]
         process = subprocess.Popen(
