@@ -33,7 +33,7 @@ process IMPUTE {
     impute.py ${flags(given + [threads: task.cpus])} ${options} ${deviceFlag(task.accelerator)}
     if [ -n "${rows}" ]; then
         mkdir part
-        mv imputed.* latent.h5ad part
+        mv part.*.h5ad part
         [ ! -e genes.tsv ] || mv genes.tsv part
     else
         mkdir -p ${meta.id}/models
