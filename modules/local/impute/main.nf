@@ -31,16 +31,10 @@ process IMPUTE {
     def given = [sample: meta.id, inputs: inputs, models: models, evaluation: evaluation, genes: genes, rows: rows]
     """
     impute.py ${flags(given + [threads: task.cpus])} ${options} ${deviceFlag(task.accelerator)}
-    if [ -n "${rows}" ]; then
-        mkdir part
-        mv part.*.h5ad part
-        [ ! -e genes.tsv ] || mv genes.tsv part
-    else
-        mkdir -p ${meta.id}/models
-        mv imputed.* ${meta.id}
-        mv latent.h5ad ${meta.id}/models
-        [ ! -e genes.tsv ] || mv genes.tsv ${meta.id}
-    fi
+    mkdir -p ${rows ? 'part' : "${meta.id}/models"}
+    mv ${rows ? 'part.*.h5ad part' : "imputed.* ${meta.id}"}
+    ${rows ? '' : "mv latent.h5ad ${meta.id}/models"}
+    [ ! -e genes.tsv ] || mv genes.tsv ${rows ? 'part' : meta.id}
     """
 
     stub:
