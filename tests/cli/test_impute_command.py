@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
+import torch
 from spatialimpute.ensemble import fit_blend
 from spatialimpute.evaluation.gene_table import COLUMNS, gene_table
 from spatialimpute.files.blend import write_blend
@@ -37,6 +38,7 @@ def sample(tmp_path_factory):
 
     Nothing is known of one cell.
     """
+    torch.set_num_threads(1)
     folder, tissue = tmp_path_factory.mktemp("sample"), Tissue(n_genes=40, n_panel=16, seed=0)
     sides = []
     for role, n, share in (("spatial", N_CELLS, tissue.share), ("reference", N_REFERENCE, tissue.reference_share)):

@@ -12,10 +12,12 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 import yaml
-from spatialimpute.files.counts import Counts, write_counts
-from spatialimpute.files.gene_sets import GeneSets, write_gene_sets
+from spatialimpute.files.counts import Counts
+from spatialimpute.files.gene_sets import GeneSets
+from spatialimpute.files.inputs import write_inputs
 from spatialimpute.files.predictions import Predictions, write_predictions
 from spatialimpute.files.sealed import digest, read_json, seal, write_json
+from spatialimpute.report.inputs import find_results
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = "<script>alert(1)</script>"
@@ -35,11 +37,13 @@ def write_results(
     latent: bool = True,
     headline: str = "good",
     genes: list[str] | None = None,
+    scored: int | None = None,
+    imputed_format: str = "h5ad",
     seed: int = 0,
 ) -> list[str]:
     """Write what the steps before REPORT leave for a sample, layered tissue; returns report.py's arguments."""
     rng = np.random.default_rng(seed)
-    folder.mkdir(parents=True, exist_ok=True)
+    results = folder / "results"
     genes = genes or [f"Gene{i}" for i in range(n_genes)]
     shared, panel_genes = genes[:n_panel], [*genes[:n_panel], "OnlySpatial"]
     types = np.array(["L2/3 neuron", "L4 neuron", "L5 neuron", "Astrocyte", "Microglia"])
@@ -62,7 +66,7 @@ def write_results(
             None,
         ),
     ]
-    args = ["--sample", sample]
+    sides = []
     for name, role, x, names, kinds, coords in counts:
         obs = pd.DataFrame({"n_counts": x.sum(1), "n_genes": (x > 0).sum(1), "dataset": name})
         if celltypes and role == "reference":
@@ -78,7 +82,7 @@ def write_results(
         }
         cells = np.array([f"{name}_{i}" for i in range(len(x))])
         matrix = sp.csr_matrix(x, dtype=np.float32)
-        write_counts(folder / f"{role}.h5ad", Counts(matrix, np.array(names), cells, obs, coords, info))
+        sides.append(Counts(matrix, np.array(names), cells, obs, coords, info))
         qc = {
             "schema_version": "1", "id": name, "role": role, "technology": "merfish", "source": f"{name}.h5ad",
             "source_digest": "", "counts_from": "X", "n_cells_in": len(x) + 12, "n_cells": len(x),
@@ -91,8 +95,8 @@ def write_results(
             ],
             "warnings": ["3 cells lie more than 5 MADs from the median; kept"] if role == "spatial" else [],
         }  # fmt: skip
-        write_json(folder / f"{role}.qc.json", qc)
-        args += [f"--{role}", f"{folder}/{role}.h5ad", "--qc", f"{folder}/{role}.qc.json"]
+        (results / role).mkdir(parents=True)
+        write_json(results / role / "qc.json", qc)
     members = {str(f): shared[f::folds] for f in range(folds)} if folds else {}
     gene_sets = GeneSets(
         genes,
@@ -100,22 +104,18 @@ def write_results(
         ["OnlySpatial"],
         genes,
         members,
-        {"shared": "in panel and reference", "folds": "stratified"},
+        scored_cells=list(range(scored)) if scored else None,
+        how={"shared": "in panel and reference", "folds": "stratified"},
     )
-    write_gene_sets(folder / "gene_sets.json", gene_sets)
-    args += ["--gene-sets", f"{folder}/gene_sets.json"]
+    write_inputs(folder / "inputs", sides[0], sides[1:], gene_sets, pd.DataFrame({"gene": genes}))
 
-    history = [(None, 0.0, seed) for seed in range(3)]
-    (folder / "models").mkdir(exist_ok=True)
-    write_history(folder / "models/history.tsv", history, rng)
-    args += ["--models", f"{folder}/models"]
+    write_history(results / "models", [(None, 0.0, seed) for seed in range(3)], rng)
     if latent:
-        write_latent(folder, args, sample, spatial_type, reference_type, types if celltypes else None, rng)
+        write_latent(results / "models", sample, spatial_type, reference_type, types if celltypes else None, rng)
     imputed = ad.AnnData(
         np.ones((n_spatial, 2), np.float32), obs=pd.DataFrame({"supported": rng.random(n_spatial) < 0.93})
     )
     imputed.obs_names = imputed.obs_names.astype(str)
-    args += ["--imputed", f"{folder}/imputed.h5ad"]
 
     table = pd.DataFrame({"gene": genes, "measured": [g in shared for g in genes]})
     table["verdict"], table["reason"] = "not assessed", "not measured by the panel: nothing to compare with"
@@ -125,22 +125,25 @@ def write_results(
     table["reference_detected_fraction"] = 0.4
     table["moran_i"] = rng.uniform(0, 1, len(genes))
     if folds:
-        (folder / "models_cv").mkdir(exist_ok=True)
-        write_history(folder / "models_cv/history.tsv", [(f, k, 0) for f in range(folds) for k in kappas], rng)
-        args += ["--models", f"{folder}/models_cv"]
-        write_crossvalidation(folder, args, sample, shared, members, rate[:, :n_panel], kappas, headline, table, rng)
-    write_genes(folder, table, imputed)
-    return [*args, "--genes-table", f"{folder}/genes.tsv"]
+        write_history(results / "cv/models", [(f, k, 0) for f in range(folds) for k in kappas], rng)
+        write_crossvalidation(
+            results / "cv", sample, shared, members, rate[: scored or None, :n_panel], kappas, headline, table, rng
+        )
+    write_genes(results, table, imputed, imputed_format)
+    return ["--sample", sample, "--inputs", f"{folder}/inputs", "--results", f"{folder}/results"]
 
 
-def write_genes(folder, table, imputed):
+def write_genes(folder, table, imputed, imputed_format="h5ad"):
     table.to_csv(folder / "genes.tsv", sep="\t", index=False)
-    imputed.uns["spatialimpute"] = {"genes_digest": digest(folder / "genes.tsv")}
-    imputed.write_h5ad(folder / "imputed.h5ad")
-    seal(folder / "imputed.h5ad")
+    imputed.uns["spatialimpute"] = {"genes_digest": digest(folder / "genes.tsv"), "schema_version": "2"}
+    path = folder / f"imputed.{imputed_format}"
+    imputed.write_h5ad(path) if imputed_format == "h5ad" else imputed.write_zarr(path)
+    seal(path)
 
 
-def write_history(path, members, rng):
+def write_history(folder, members, rng):
+    folder.mkdir(parents=True)
+    path = folder / "history.tsv"
     rows = []
     for member, (fold, kappa, seed) in enumerate(members):
         level = rng.normal(0, 2)
@@ -154,7 +157,7 @@ def write_history(path, members, rng):
     write_json(path.with_name("models.json"), {"digests": {path.name: digest(path)}})
 
 
-def write_latent(folder, args, sample, spatial_type, reference_type, types, rng):
+def write_latent(folder, sample, spatial_type, reference_type, types, rng):
     kinds = np.concatenate([spatial_type, reference_type])
     centers = rng.normal(0, 3, (5, 10))
     obs = pd.DataFrame({"dataset": [sample] * len(spatial_type) + ["atlas"] * len(reference_type)})
@@ -163,12 +166,12 @@ def write_latent(folder, args, sample, spatial_type, reference_type, types, rng)
     obs.index = obs.index.astype(str)
     latent = ad.AnnData(obs=obs)
     latent.obsm["X_gimvi"] = (centers[kinds] + rng.normal(0, 1, (len(kinds), 10))).astype(np.float32)
+    latent.obsm["X_gimvi"][3] = np.nan  # a cell of which nothing is known
     latent.write_h5ad(folder / "latent.h5ad")
     seal(folder / "latent.h5ad")
-    args += ["--latent", f"{folder}/latent.h5ad"]
 
 
-def write_crossvalidation(folder, args, sample, shared, members, rate, kappas, headline, table, rng):
+def write_crossvalidation(folder, sample, shared, members, rate, kappas, headline, table, rng):
     fold_of = {gene: fold for fold, held in members.items() for gene in held}
     mean = rate / rate.sum(1, keepdims=True)
     prediction = Predictions(
@@ -203,7 +206,7 @@ def write_crossvalidation(folder, args, sample, shared, members, rate, kappas, h
             summary[method] |= {f"{key}_median": group[key].median(), f"{key}_mean": group[key].mean()}
     evaluation = {
         "schema_version": "1", "sample": sample, "kappa": kappas[0], "knn_weight": 0.2, "headline": headline,
-        "kappa_curve": [{"kappa": k, "mean": 0.3 - 0.01 * k, "se": 0.015, "n_folds": len(members)} for k in kappas],
+        "kappa_curve": [{"kappa": k, "mean": 0.3 - 0.01 * k, "se": 0.015 * (k > 0)} for k in kappas],
         "headline_reason": "median partial score 0.31 (interval 0.25 to 0.36), above the cell-type mean's 0.22",
         "methods": summary, "partial_ci": [0.25, 0.36], "partial_given_detected": 0.2, "integration": {},
     }  # fmt: skip
@@ -218,12 +221,6 @@ def write_crossvalidation(folder, args, sample, shared, members, rate, kappas, h
     table["verdict"] = np.where(verdict == "", table["verdict"], verdict)
     scored = table["score"].notna()
     table.loc[scored, "reason"] = [f"partial score {s:.2f} in cross-validation" for s in table.loc[scored, "score"]]
-    for option, name in (
-        ("scores", "scores.tsv"),
-        ("evaluation", "evaluation.json"),
-        ("predictions", "spatialimpute.h5ad"),
-    ):
-        args += [f"--{option}", f"{folder}/{name}"]
 
 
 def run_report(args: list[str], cwd: Path) -> subprocess.CompletedProcess:
@@ -263,15 +260,24 @@ def several_samples(tmp_path_factory) -> tuple[Path, str]:
     hostile = [HOSTILE, "<img src=x onerror=alert(2)>", "a\"b'c", "x & y", *[f"Gene{i}" for i in range(56)]]
     kinds = {
         "cortex_A": {},
-        "liver.B": {"kappas": (0.0,), "celltypes": False, "headline": "do not use"},
+        "liver.B": {
+            "kappas": (0.0,),
+            "celltypes": False,
+            "headline": "do not use",
+            "scored": 150,
+            "imputed_format": "zarr",
+        },
         "blind": {"folds": 0, "latent": False},
         "hostile": {"genes": hostile, "latent": False},
     }
     for seed, (sample, options) in enumerate(kinds.items()):
         args = write_results(base / f"in_{sample}", sample, seed=seed, **options)
         if sample == "hostile":
-            plant(base / "in_hostile/spatial.qc.json", "warnings", [HOSTILE])
-            plant(base / "in_hostile/evaluation.json", "headline_reason", HOSTILE)
+            plant(base / "in_hostile/results/spatial/qc.json", "warnings", [HOSTILE])
+            plant(base / "in_hostile/results/cv/evaluation.json", "headline_reason", HOSTILE)
+            plant(base / "in_hostile/results/cv/evaluation.json", "missing", [{"method": "knn", "reason": HOSTILE}])
+        if sample == "liver.B":
+            plant(base / "in_liver.B/results/cv/evaluation.json", "missing", ["tangram"])
         done = run_report(args, base / "mqc" / sample)
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr and "arning" not in done.stderr, done.stderr
@@ -303,7 +309,7 @@ def test_general_statistics_put_the_scores_beside_each_other(several_samples):
     assert row["pass"] + row["warn"] + row["fail"] == 20
     order = sorted(found["headers"], key=lambda key: found["headers"][key]["placement"])
     assert order[order.index("partial") :][:3] == ["partial", "raw", "total"]
-    evaluation = json.loads((folder.parent / "in_cortex_A/evaluation.json").read_text())["methods"]
+    evaluation = json.loads((folder.parent / "in_cortex_A/results/cv/evaluation.json").read_text())["methods"]
     assert row["partial"] == pytest.approx(evaluation["spatialimpute"]["spearman_partial_median"], abs=1e-4)
     assert row["total"] == pytest.approx(evaluation["total"]["spearman_median"], abs=1e-4)
 
@@ -324,6 +330,46 @@ def test_without_cross_validation_scores_are_absent_and_a_line_says_why(several_
     assert found["summary"]["data"]["blind"]["headline"] == "not assessed"
     assert "pass" not in found["summary"]["data"]["blind"]
     assert found["training"]["data"], "the final models' training is still shown"
+
+
+def test_a_method_that_failed_is_named_with_its_reason(several_samples):
+    folder, html = several_samples
+    assert sections(folder / "liver.B", "liver.B")["methods_table"]["data"]["liver.B: tangram"] == {
+        "missing": "failed, so it could not be scored"
+    }
+    missing = sections(folder / "hostile", "hostile")["methods_table"]["data"]["hostile: kNN"]["missing"]
+    assert missing.startswith("failed: &lt;script&gt;")
+    assert "failed, so it could not be scored" in html
+
+
+def test_maps_show_the_cells_that_were_scored(several_samples):
+    folder, _ = several_samples
+    caption = sections(folder / "liver.B", "liver.B")["maps"]["description"]
+    assert "Of 400 cells, the 150 that cross-validation scored." in caption
+    assert "cross-validation scored" not in sections(folder / "cortex_A", "cortex_A")["maps"]["description"]
+
+
+def test_a_cell_of_which_nothing_is_known_has_no_place_in_the_latent_map(several_samples):
+    folder, _ = several_samples
+    assert sections(folder / "cortex_A", "cortex_A")["latent"]["description"].startswith("699 cells with counts")
+
+
+def test_supported_share_is_read_from_either_format(several_samples):
+    folder, _ = several_samples
+    for sample in ("cortex_A", "liver.B"):
+        assert 85 < sections(folder / sample, sample)["summary"]["data"][sample]["supported"] < 99
+
+
+def test_panel_genes_are_those_of_qc(several_samples):
+    folder, _ = several_samples
+    found = sections(folder / "cortex_A", "cortex_A")
+    assert found["overlap"]["data"]["cortex_A"] == {"shared": 20, "measured_only": 1, "unused": 0}
+    assert found["overlap_table"]["data"]["cortex_A"]["panel"] == 21
+
+
+def test_kappa_curve_shows_the_bound_of_the_rule(several_samples):
+    extra = sections(several_samples[0] / "cortex_A", "cortex_A")["kappa"]["pconfig"]["extra_series"]
+    assert extra[0]["pairs"] == [["0", 0.3], ["1", 0.285], ["5", 0.285]]
 
 
 def test_one_kappa_has_no_curve(several_samples):
@@ -366,7 +412,31 @@ def test_same_seed_same_bytes(several_samples, tmp_path):
 def test_wrong_file_is_an_input_error(tmp_path):
     args = write_results(tmp_path / "in", n_spatial=100, n_reference=100)
     table = pd.DataFrame({"gene": ["Gene0"], "verdict": ["pass"]})
-    write_genes(tmp_path / "in", table, ad.read_h5ad(tmp_path / "in/imputed.h5ad"))
+    write_genes(tmp_path / "in/results", table, ad.read_h5ad(tmp_path / "in/results/imputed.h5ad"))
     done = run_report(args, tmp_path / "out")
     assert done.returncode == 65
     assert "genes.tsv" in done.stderr and "missing measured" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_results_are_found_below_links_and_no_file_twice(tmp_path):
+    args = write_results(tmp_path / "in", n_spatial=100, n_reference=100, latent=False, imputed_format="zarr")
+    results, staged = tmp_path / "in/results", tmp_path / "staged"
+    staged.mkdir()
+    (staged / "1").symlink_to(results)
+    found = find_results(staged)
+    assert found["imputed.zarr"] == [staged / "1/imputed.zarr"] and found["imputed.h5ad"] == []
+    assert len(found["qc.json"]) == 2 and len(found["history.tsv"]) == 2
+    assert found["evaluation.json"] == [staged / "1/cv/evaluation.json"]
+    done = run_report([*args[:-1], str(staged)], tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    (staged / "genes.tsv").write_text("gene\n")
+    done = run_report([*args[:-1], str(staged)], tmp_path / "out")
+    assert done.returncode == 65 and "expected one genes.tsv of the sample, found 2" in done.stderr
+
+
+def test_damage_is_seen(tmp_path):
+    args = write_results(tmp_path / "in", n_spatial=100, n_reference=100, imputed_format="zarr")
+    chunk = next((tmp_path / "in/results/imputed.zarr/X").glob("0.*"))
+    chunk.write_bytes(b"x")
+    done = run_report(args, tmp_path / "out")
+    assert done.returncode == 74 and "imputed.zarr: damaged" in done.stderr

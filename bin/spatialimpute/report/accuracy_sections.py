@@ -63,6 +63,15 @@ def median_scores(sample: Sample, method: str) -> dict:
     return ((sample.evaluation or {}).get("methods") or {}).get(method) or {}
 
 
+def missing_methods(sample: Sample) -> list[tuple[str, str]]:
+    """Methods that were asked for and failed, and why, in plain words."""
+    entries = (sample.evaluation or {}).get("missing") or []
+    found = [(entry, "") if isinstance(entry, str) else (entry["method"], entry.get("reason")) for entry in entries]
+    return [
+        (method, f"failed: {reason}" if reason else "failed, so it could not be scored") for method, reason in found
+    ]
+
+
 def write_general_statistics(writer: SectionWriter, sample: Sample, supported: float | None) -> None:
     """The sample's row at the top; `supported` is the share of cells within the reference's reach."""
     own, total = median_scores(sample, CHOSEN), median_scores(sample, "total")
@@ -180,6 +189,8 @@ def write_accuracy(writer: SectionWriter, sample: Sample) -> None:
         row = {score: number(methods[method].get(f"{score}_median")) for score in SCORES}
         key = escape(f"{sample.name}: {method_name(method)}")
         rows[key] = without_missing(row | {"genes": methods[method].get("n_genes")})
+    for method, reason in missing_methods(sample):
+        rows[escape(f"{sample.name}: {method_name(method)}")] = {"missing": escape(reason)}
     score = {"format": "{:,.3f}", "scale": "Blues", "min": 0, "max": 0.6}
     writer.write(
         "methods_table", "table", rows, parent="accuracy", name="All methods, median over genes",
@@ -187,6 +198,7 @@ def write_accuracy(writer: SectionWriter, sample: Sample) -> None:
         headers={
             **{key: {"title": name, "description": f"Median {name}", **score} for key, name in SCORES.items()},
             "genes": {"title": "Genes", "description": "Genes scored", "format": "{:,d}", "scale": False},
+            "missing": {"title": "Missing", "description": "Why a method has no scores", "scale": False},
         },
         pconfig={
             "title": "Accuracy: methods", "col1_header": "Sample and method", "no_violin": True, "sort_rows": False,

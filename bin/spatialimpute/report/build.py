@@ -5,6 +5,7 @@ from pathlib import Path
 
 import anndata as ad
 
+from spatialimpute.files.imputed import open_imputed
 from spatialimpute.report import accuracy_sections, gene_sections, qc_sections, training_sections
 from spatialimpute.report.content import SectionWriter, escape
 from spatialimpute.report.inputs import Sample
@@ -15,7 +16,7 @@ log = logging.getLogger(__name__)
 MAX_MAPS = 4
 
 
-def write_report(sample: Sample, out_dir: str | Path, seed: int = 0) -> None:
+def write_report(sample: Sample, out_dir: str | Path) -> None:
     """Write `<out_dir>/<sample>.*_mqc.json` and `<out_dir>/figures/*.png`.
 
     What needs cross-validation, a latent space or a training history is left out where there is none.
@@ -33,21 +34,21 @@ def write_report(sample: Sample, out_dir: str | Path, seed: int = 0) -> None:
     if sample.predictions is not None:
         write_maps(writer, sample, figures)
     if sample.latent is not None:
-        write_latent(writer, sample, figures, seed)
+        write_latent(writer, sample, figures)
     qc_sections.write_qc(writer, sample)
     qc_sections.write_overlap(writer, sample)
     training_sections.write_training(writer, sample)
 
 
 def supported_share(sample: Sample) -> float | None:
-    """Share of the spatial cells that the reference supports; None where nothing was imputed."""
+    """Share of the spatial cells that the reference supports; None where nothing was imputed.
+
+    A cell without counts on the panel, of which nothing is known, counts as not supported.
+    """
     if sample.imputed is None:
         return None
-    data = ad.read_h5ad(sample.imputed, backed="r")
-    try:
-        return float(data.obs["supported"].mean()) if "supported" in data.obs else None
-    finally:
-        data.file.close()
+    with open_imputed(sample.imputed) as group:
+        return float(ad.io.read_elem(group["obs/supported"]).mean())
 
 
 def write_maps(writer: SectionWriter, sample: Sample, figures: Path) -> None:
@@ -73,16 +74,16 @@ def write_maps(writer: SectionWriter, sample: Sample, figures: Path) -> None:
     log.info("maps of %d genes drawn", len(top))
 
 
-def write_latent(writer: SectionWriter, sample: Sample, figures: Path, seed: int) -> None:
+def write_latent(writer: SectionWriter, sample: Sample, figures: Path) -> None:
     """UMAP of the latent space of both sides."""
     from spatialimpute.report.latent import draw_latent, latent_map
 
-    latent = latent_map(sample.latent, seed)
+    latent = latent_map(sample.latent)
     path = figures / "latent_umap.png"
     draw_latent(latent, sample.name, path)
     writer.figure(
         "latent", path, parent="latent", name=sample.name,
-        caption=f"{len(latent.xy):,} cells, drawn evenly from the datasets.",
+        caption=f"{len(latent.xy):,} cells with counts on the panel, drawn evenly from the datasets.",
         alt=f"UMAP of the latent space of {sample.name} by dataset and by cell type",
     )  # fmt: skip
     log.info("latent space of %d cells drawn", len(latent.xy))

@@ -1,21 +1,31 @@
-"""What the report is made of: the files of one sample, read once."""
+"""What the report is made of: the files of one sample, and of them no more than it shows."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import anndata as ad
-import h5py
 import numpy as np
 import pandas as pd
 
 from spatialimpute.errors import InputError
 from spatialimpute.files.counts import Counts, read_counts
-from spatialimpute.files.gene_sets import GeneSets, read_gene_sets
+from spatialimpute.files.gene_sets import GeneSets
+from spatialimpute.files.imputed import imputed_facts
+from spatialimpute.files.inputs import SampleInputs
 from spatialimpute.files.sealed import check_digest, check_seal, read_json
 from spatialimpute.files.tsv import read_tsv
 
 #: Rows of a prediction file in memory at a time.
 CHUNK = 65_536
+GENE_COLUMNS = {"gene", "measured", "spearman", "spearman_partial", "verdict", "reason"}
+SCORE_COLUMNS = {"method", "kappa", "place", "fold", "gene", "spearman", "spearman_partial", "spearman_fraction"}
+#: Files that a sample has one of, if any.
+SINGLE = (
+    "scores.tsv", "genes.tsv", "evaluation.json", "spatialimpute.h5ad", "imputed.h5ad", "imputed.zarr", "latent.h5ad",
+)  # fmt: skip
+#: Files that it may have several of.
+REPEATED = ("qc.json", "history.tsv")
 
 
 @dataclass
@@ -25,9 +35,10 @@ class Sample:
     Attributes
     ----------
     name : the sample's name
-    spatial : counts of the spatial assay
-    references : counts of each reference
-    panel : genes modeled, shared, held out
+    inputs : what SELECT_GENES wrote of it
+    spatial : cells of the spatial assay, without their counts
+    references : cells of each reference, without their counts
+    gene_sets : genes modeled, shared, held out
     qc : contents of each `qc.json`, spatial first
     history : rows of all `history.tsv` with a column `stage` (`cross-validation` or `final`)
     scores, genes : `scores.tsv`, `genes.tsv`
@@ -36,6 +47,7 @@ class Sample:
     """
 
     name: str
+    inputs: SampleInputs
     spatial: Counts
     references: list[Counts]
     gene_sets: GeneSets
@@ -68,24 +80,17 @@ def read_table(path: str | Path, columns: set[str]) -> pd.DataFrame:
     return table
 
 
-def read_history(folders: list[Path]) -> pd.DataFrame | None:
+def read_history(paths: list[Path]) -> pd.DataFrame | None:
     """All training histories; the stage is `final` where the folds are empty. None where there is none."""
     tables = []
-    for folder in folders:
-        path = folder / "history.tsv"
-        check_digest(path, read_json(folder / "models.json")["digests"][path.name])
+    for path in paths:
+        check_digest(path, read_json(path.with_name("models.json"))["digests"][path.name])
         tables.append(read_table(path, {"member", "fold", "kappa", "epoch"}))
     if not tables:
         return None
     history = pd.concat(tables, ignore_index=True)
     history["stage"] = np.where(history["fold"].isna(), "final", "cross-validation")
     return history
-
-
-def imputed_facts(path: str | Path) -> dict:
-    """How an `imputed.h5ad` was made: its uns['spatialimpute']."""
-    with h5py.File(path) as file:
-        return ad.io.read_elem(file["uns/spatialimpute"])
 
 
 def read_columns(path: str | Path, genes: list[str]) -> tuple[np.ndarray, np.ndarray | None]:
@@ -117,51 +122,53 @@ def read_columns(path: str | Path, genes: list[str]) -> tuple[np.ndarray, np.nda
     return found[0], found[1] if len(found) == 2 else None
 
 
-def read_sample(
-    name: str,
-    *,
-    spatial: Path,
-    references: list[Path],
-    gene_sets: Path,
-    qc: list[Path] = (),
-    models: list[Path] = (),
-    scores: Path | None = None,
-    evaluation: Path | None = None,
-    genes: Path | None = None,
-    predictions: Path | None = None,
-    imputed: Path | None = None,
-    latent: Path | None = None,
-) -> Sample:
-    """Read what a sample's steps wrote; see :class:`Sample`."""
-    gene_columns = {"gene", "measured", "spearman", "spearman_partial", "verdict", "reason"}
-    score_columns = {
-        "method",
-        "kappa",
-        "place",
-        "fold",
-        "gene",
-        "spearman",
-        "spearman_partial",
-        "spearman_fraction",
-    }
+def find_results(folder: str | Path) -> dict[str, list[Path]]:
+    """The result files below a folder by their names, in the order of their paths; links to folders are followed.
+
+    Raises
+    ------
+    InputError
+        There are several files of which a sample has one.
+    """
+    found: dict[str, list[Path]] = {name: [] for name in (*SINGLE, *REPEATED)}
+    for where, folders, files in os.walk(folder, followlinks=True):
+        for name in (*folders, *files):
+            if name in found:
+                found[name].append(Path(where) / name)
+        folders[:] = [name for name in folders if not name.endswith(".zarr")]
+    for name in SINGLE:
+        if len(found[name]) > 1:
+            paths = ", ".join(map(str, sorted(found[name])))
+            raise InputError(f"{folder}: expected one {name} of the sample, found {len(found[name])}: {paths}")
+    return {name: sorted(paths) for name, paths in found.items()}
+
+
+def read_sample(name: str, inputs: str | Path, results: str | Path) -> Sample:
+    """Read what a sample's steps wrote: SELECT_GENES' folder, and a folder with the others' files in it."""
+    sample_inputs, found = SampleInputs(inputs), find_results(results)
+    scores, genes, evaluation, predictions, h5ad, zarr, latent = (
+        found[file][0] if found[file] else None for file in SINGLE
+    )
+    imputed = h5ad or zarr
     for path in (predictions, imputed, latent):
         if path is not None:
             check_seal(path)
     judged = None if evaluation is None else read_json(evaluation)
-    if scores is not None:
+    if scores is not None and judged is not None:
         check_digest(scores, judged["scores_digest"])
-    if genes is not None:
+    if genes is not None and imputed is not None:
         check_digest(genes, imputed_facts(imputed)["genes_digest"])
-    qc_found = [read_json(path) for path in qc]
+    qc = [read_json(path) for path in found["qc.json"]]
     return Sample(
         name=name,
-        spatial=read_counts(spatial),
-        references=[read_counts(path) for path in references],
-        gene_sets=read_gene_sets(gene_sets),
-        qc=sorted(qc_found, key=lambda found: found["role"] != "spatial"),
-        history=read_history(list(models)),
-        scores=None if scores is None else read_table(scores, score_columns),
-        genes=None if genes is None else read_table(genes, gene_columns),
+        inputs=sample_inputs,
+        spatial=sample_inputs.spatial(genes=[]),
+        references=[read_counts(path, genes=[]) for path in sample_inputs.reference_paths],
+        gene_sets=sample_inputs.gene_sets,
+        qc=sorted(qc, key=lambda facts: facts["role"] != "spatial"),
+        history=read_history(found["history.tsv"]),
+        scores=None if scores is None else read_table(scores, SCORE_COLUMNS),
+        genes=None if genes is None else read_table(genes, GENE_COLUMNS),
         evaluation=judged,
         predictions=predictions,
         imputed=imputed,

@@ -9,6 +9,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import anndata as ad
+import h5py
 import matplotlib.patheffects as effects
 import matplotlib.pyplot as plt
 import numpy as np
@@ -36,9 +37,9 @@ class LatentMap:
     celltype: np.ndarray
 
 
-def balanced_subset(dataset: np.ndarray, n: int, seed: int) -> np.ndarray:
+def balanced_subset(dataset: np.ndarray, n: int) -> np.ndarray:
     """Indices of at most `n` cells, equally many of each dataset as far as they have them; in file order."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     groups = sorted((np.flatnonzero(dataset == name) for name in np.unique(dataset)), key=len)
     chosen, left = [], n
     for i, group in enumerate(groups):
@@ -48,24 +49,23 @@ def balanced_subset(dataset: np.ndarray, n: int, seed: int) -> np.ndarray:
     return np.sort(np.concatenate(chosen))
 
 
-def latent_map(path: str | Path, seed: int = 0) -> LatentMap:
-    """UMAP (McInnes et al. 2018, arXiv:1802.03426) of a seeded, balanced subset of the cells of `latent.h5ad`."""
-    data = ad.read_h5ad(path, backed="r")
-    try:
-        dataset = data.obs["dataset"].astype(str).to_numpy()
-        rows = balanced_subset(dataset, MAX_CELLS, seed)
-        latent = np.asarray(data.obsm["X_gimvi"], dtype=np.float32)[rows]
-        if "celltype" in data.obs:
-            celltype = data.obs["celltype"].astype(object).where(data.obs["celltype"].notna(), "")
-            celltype = celltype.astype(str).to_numpy()[rows]
-        else:
-            celltype = np.full(len(rows), "")
-    finally:
-        data.file.close()
-    return LatentMap(xy=umap(latent, seed), dataset=dataset[rows], celltype=celltype)
+def latent_map(path: str | Path) -> LatentMap:
+    """UMAP (McInnes et al. 2018, arXiv:1802.03426) of a balanced subset of the cells of `latent.h5ad`.
+
+    Cells without counts on the panel have no latent code, and no place.
+    """
+    with h5py.File(path, "r") as file:
+        obs, latent = ad.io.read_elem(file["obs"]), file["obsm/X_gimvi"][:]
+    known = np.flatnonzero(np.isfinite(latent).all(axis=1))
+    rows = known[balanced_subset(obs["dataset"].astype(str).to_numpy()[known], MAX_CELLS)]
+    obs = obs.iloc[rows]
+    celltype = np.full(len(rows), "")
+    if "celltype" in obs:
+        celltype = obs["celltype"].astype(object).fillna("").astype(str).to_numpy()
+    return LatentMap(umap(latent[rows]), obs["dataset"].astype(str).to_numpy(), celltype)
 
 
-def umap(latent: np.ndarray, seed: int = 0) -> np.ndarray:
+def umap(latent: np.ndarray) -> np.ndarray:
     """UMAP coordinates (n, 2) of points (n, d), by igraph: nothing is compiled, which takes umap-learn 15 seconds.
 
     Begins with the first two principal components, so that what lies far apart is placed apart.
@@ -80,7 +80,7 @@ def umap(latent: np.ndarray, seed: int = 0) -> np.ndarray:
     start = np.zeros((len(latent), 2))
     start[:, : len(length)] = (left * length)[:, :2]
     start *= START_RADIUS / (np.abs(start).max() or 1.0)
-    igraph.set_random_number_generator(random.Random(seed))
+    igraph.set_random_number_generator(random.Random(0))
     graph = igraph.Graph(n=len(latent), edges=edges, directed=True)
     layout = graph.layout_umap(
         dist=distance.ravel().tolist(), min_dist=MIN_DISTANCE, epochs=EPOCHS, seed=start.tolist()

@@ -12,6 +12,8 @@ from matplotlib.colors import Normalize
 from matplotlib.ticker import MaxNLocator
 from scipy.spatial import cKDTree
 
+from spatialimpute.files.counts import Counts
+from spatialimpute.folds import cell_totals
 from spatialimpute.report.inputs import Sample, read_columns
 
 #: Above this number of cells a map shows means over pixels; below, each cell as a dot.
@@ -108,16 +110,19 @@ def upper_limit(*values: np.ndarray) -> float:
     return float(np.percentile(known, 99)) or float(known.max()) or 1.0
 
 
-def expected_counts(sample: Sample, genes: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Measured counts, predicted counts and their sd of held-out genes, each of shape (n_cells, len(genes)).
+def expected_counts(
+    sample: Sample, spatial: Counts, genes: list[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Measured counts, predicted counts and their sd of held-out genes, each of shape (n_scored, len(genes)).
 
     A prediction is a frequency of the panel genes in use; its product with their total is the expected count.
+    `spatial` holds the counts of the scored cells.
     """
     mean, sd = read_columns(sample.predictions, genes)
-    measured = sample.spatial.select(genes).toarray()
+    measured = spatial.select(genes).toarray()
     fold_of = {gene: fold for fold, members in sample.gene_sets.folds.items() for gene in members}
     totals = {
-        fold: np.asarray(sample.spatial.select(sample.gene_sets.genes_in_use(fold)).sum(axis=1)).ravel()
+        fold: cell_totals(spatial.select(sample.gene_sets.genes_in_use(fold)))
         for fold in {fold_of[gene] for gene in genes}
     }
     total = np.column_stack([totals[fold_of[gene]] for gene in genes])
@@ -149,12 +154,16 @@ def draw_maps(sample: Sample, genes: list[str], labels: list[str], path: Path) -
     -------
     note : plain sentences for the caption, on what is drawn and how
     """
-    measured, predicted, sd = expected_counts(sample, genes)
+    scored = sample.gene_sets.scored_cells
+    spatial = sample.inputs.spatial(None if scored is None else np.array(scored))
+    measured, predicted, sd = expected_counts(sample, spatial, genes)
     factor = scale_to_measured(measured, predicted)
     columns = [measured, predicted * factor] + ([] if sd is None else [sd * factor])
-    batch = sample.spatial.obs["batch"].to_numpy() if "batch" in sample.spatial.obs else None
-    rows, note = shown_cells(sample.spatial.coords[:, :2], batch)
-    coords = sample.spatial.coords[rows, :2]
+    batch = spatial.obs["batch"].to_numpy() if "batch" in spatial.obs else None
+    rows, note = shown_cells(spatial.coords[:, :2], batch)
+    if len(spatial.cells) < sample.inputs.n_cells:
+        note += f" Of {sample.inputs.n_cells:,} cells, the {len(spatial.cells):,} that cross-validation scored."
+    coords = spatial.coords[rows, :2]
     if np.ptp(coords[:, 1]) > 1.3 * np.ptp(coords[:, 0]):
         coords = np.column_stack([coords[:, 1], -coords[:, 0]])
         note += " The tissue is turned by 90° to the right."
@@ -170,7 +179,7 @@ def draw_maps(sample: Sample, genes: list[str], labels: list[str], path: Path) -
         [f"{gene}: measured", f"predicted × {times:.2g} ({label})", "standard deviation"]
         for gene, times, label in zip(genes, factor, labels, strict=True)
     ]
-    unit = UNITS.get(sample.spatial.info.get("coordinate_unit", "unknown"), "(unit unknown)")
+    unit = UNITS.get(spatial.info.get("coordinate_unit", "unknown"), "(unit unknown)")
     draw_grid(images, coords, extent, titles, unit, path)
     return note.strip()
 

@@ -109,8 +109,13 @@ def write_overlap(writer: SectionWriter, sample: Sample) -> None:
     """How many genes the two sides share, and how many are imputed beyond the panel."""
     gene_sets = sample.gene_sets
     new = len(set(gene_sets.targets) - set(gene_sets.shared) - set(gene_sets.measured_only))
-    unused = len(set(sample.spatial.genes) - set(gene_sets.shared) - set(gene_sets.measured_only))
-    bars = {"shared": len(gene_sets.shared), "measured_only": len(gene_sets.measured_only), "unused": unused}
+    known = len(gene_sets.shared) + len(gene_sets.measured_only)
+    panel = next((qc["n_genes"] for qc in sample.qc if qc["role"] == "spatial"), known)
+    bars = {
+        "shared": len(gene_sets.shared),
+        "measured_only": len(gene_sets.measured_only),
+        "unused": panel - known,
+    }
     writer.write(
         "overlap", "bargraph", {escape(sample.name): bars}, parent="overlap", name="Panel genes",
         description="Genes of the spatial panel: only those that every reference has can guide the imputation.",
@@ -122,7 +127,7 @@ def write_overlap(writer: SectionWriter, sample: Sample) -> None:
         pconfig={"title": "Gene overlap: the panel", "ylab": "genes", "cpswitch_c_active": True},
     )  # fmt: skip
     row = {
-        "panel": len(sample.spatial.genes),
+        "panel": panel,
         "shared": len(gene_sets.shared),
         "targets": len(gene_sets.targets),
         "new": new,

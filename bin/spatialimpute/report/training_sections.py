@@ -75,17 +75,15 @@ def points(x: pd.Series, y: pd.Series) -> list[list[float]]:
 
 
 def write_kappa_curve(writer: SectionWriter, sample: Sample, curve: pd.DataFrame) -> None:
-    """Mean score over folds against κ (equally spaced), its standard error, and the κ chosen."""
+    """Mean score over genes against κ (equally spaced), the bound of the rule that chose, and the κ chosen."""
     mean, error = curve["mean"].astype(float), curve["se"].astype(float).fillna(0)
     kappas = [f"{kappa:g}" for kappa in curve["kappa"]]
 
     def line(values: pd.Series) -> list:
         return [[kappa, number(value)] for kappa, value in zip(kappas, values, strict=True)]
 
-    extra = [
-        {"name": f"{sign} 1 standard error", "pairs": line(bound), "color": GRAY, "dash": "dash", "width": 1}
-        for sign, bound in (("+", mean + error), ("−", mean - error))
-    ]
+    bound = {"name": "best − standard error of the difference", "pairs": line(mean.max() - error)}
+    extra = [bound | {"color": GRAY, "dash": "dash", "width": 1}]
     chosen = number(sample.evaluation.get("kappa"))
     at_chosen = mean[curve["kappa"] == chosen]
     if len(at_chosen):
@@ -98,13 +96,13 @@ def write_kappa_curve(writer: SectionWriter, sample: Sample, curve: pd.DataFrame
             }
         )
     writer.write(
-        "kappa", "linegraph", {"mean over folds": line(mean)}, parent="training",
+        "kappa", "linegraph", {"mean over genes": line(mean)}, parent="training",
         name=f"κ curve: {sample.name}", shared=False,
-        description="Partial score of the held-out genes for each weight κ of the adversary, with one standard error "
-        "over folds. κ* is the choice of the one-standard-error rule.",
+        description="Partial score of the held-out genes for each weight κ of the adversary, of the ensemble's first "
+        "member. κ* is the smallest κ that is not below the best by more than the standard error of their difference.",
         pconfig={
-            "title": f"κ curve: {escape(sample.name)}", "xlab": "κ", "ylab": "mean partial score over folds",
-            "style": "lines+markers", "colors": {"mean over folds": BLUE}, "extra_series": extra,
+            "title": f"κ curve: {escape(sample.name)}", "xlab": "κ", "ylab": "mean partial score over genes",
+            "style": "lines+markers", "colors": {"mean over genes": BLUE}, "extra_series": extra,
             "categories": True, "showlegend": True, "height": 350,
         },
     )  # fmt: skip
