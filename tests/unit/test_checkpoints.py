@@ -94,7 +94,7 @@ def test_without_a_folder_for_them_training_goes_on(workers, folder, tmp_path, m
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a file").touch()
     monkeypatch.setattr(checkpoints, "INTERVAL", 0)
-    checkpoints._is_usable.cache_clear()
+    checkpoints._warn.cache_clear()
     logging.getLogger().addHandler(handler := logging.StreamHandler())  # what forked workers log, too
     try:
         settings = replace(SMALL, max_steps=4)

@@ -63,22 +63,20 @@ def _raise_if_ending() -> None:
         raise TerminatedError("asked to end (SIGTERM); tried again, the training continues from its checkpoint, if any")
 
 
+def _why_unusable(folder: str | Path) -> str | None:
+    """Make a local folder; gives what stands against keeping files there."""
+    if "://" in str(folder):
+        return "not a local folder"
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return error.strerror
+    return None if os.access(folder, os.W_OK) else "not writable"
+
+
 @functools.cache  # one line for all stacks of a training
-def _is_usable(folder: str) -> bool:
-    """Make a local folder; says in the log where that cannot be."""
-    if "://" in folder:
-        reason = "it is no local folder"
-    else:
-        try:
-            Path(folder).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            reason = error.strerror
-        else:
-            if os.access(folder, os.W_OK):
-                return True
-            reason = "it cannot be written to"
+def _warn(folder: str | Path, reason: str) -> None:
     log.warning("no checkpoints in %s: %s. A training that is killed starts again from its first step", folder, reason)
-    return False
 
 
 class Checkpoints:
@@ -93,7 +91,10 @@ class Checkpoints:
     """
 
     def __init__(self, folder: str | Path, key: str):
-        self.path = Path(folder) / f"{key}.safetensors" if _is_usable(str(folder)) else None
+        self.path = Path(folder) / f"{key}.safetensors"
+        if (reason := _why_unusable(folder)) is not None:
+            _warn(folder, reason)
+            self.path = None
         self._saved_at = time.monotonic()
         self._pause = INTERVAL
 
