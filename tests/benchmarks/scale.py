@@ -72,8 +72,9 @@ def cluster_table(steps: pd.DataFrame, nodes: int) -> tuple[pd.DataFrame, float]
         hours = at_target["longest"] * math.ceil(tasks / nodes) / 3600
         process = step.split()[0]
         elapsed[process] = max(elapsed.get(process, 0), hours)
-        rows.append({"step": step, "tasks": tasks, "processor hours": f"{at_target['cpu_seconds'] / 3600:,.2f}",
-                     "elapsed hours": f"{hours:,.2f}", "peak GB of a task": f"{at_target['peak_gb']:,.1f}"})  # fmt: skip
+        row = {"step": step, "tasks": tasks, "processor hours": f"{at_target['cpu_seconds'] / 3600:,.2f}"}
+        row |= {"elapsed hours": f"{hours:,.2f}", "peak GB of a task": f"{at_target['peak_gb']:,.1f}"}
+        rows.append(row)
     return pd.DataFrame(rows), sum(elapsed.values())
 
 
