@@ -27,10 +27,9 @@ def pair():
 
 
 def crossvalidate(folder, folds, spatial, reference, *options):
-    """Take the sample through QC, gene selection on the given folds, cross-validation, baselines and evaluation."""
+    """Take the sample through QC, gene selection on the given folds, every method's predictions and evaluation."""
     (folder / "folds.json").write_text(json.dumps({"hypothalamus": folds}))
-    inputs = ["--sample", "hypothalamus", "--spatial", "spatial/counts.h5ad"]
-    inputs += ["--reference", "reference/counts.h5ad"]
+    sample = ["--sample", "hypothalamus"]
 
     def step(name, *arguments, into="."):
         (folder / into).mkdir(exist_ok=True)
@@ -40,12 +39,13 @@ def crossvalidate(folder, folds, spatial, reference, *options):
 
     for role, technology, path in (("spatial", "MERFISH", spatial), ("reference", "scRNA-seq", reference)):
         step("qc", "--id", role, "--role", role, "--technology", technology, "--input", path, into=role)
-    step("select_genes", *inputs, "--gene-folds", "folds.json")
-    inputs += ["--gene-sets", "gene_sets.json"]
-    step("train", *inputs, "--stage", "crossvalidate", "--kappa", "0", "--threads", "2", *options)
-    step("baseline", *inputs, "--method", "knn")
-    step("baseline", *inputs, "--method", "total")
-    step("evaluate", *inputs, "--predictions", "predictions")
+    counts = ["--spatial", "spatial/counts.h5ad", "--reference", "reference/counts.h5ad"]
+    step("select_genes", *sample, *counts, "--gene-folds", "folds.json", "--score-cells", "0")
+    sample += ["--inputs", folder / "inputs"]
+    step("predict", *sample, "--method", "gimvi", "--kappa", "0", "--threads", "2", *options, into="heldout")
+    for method in ("knn", "total"):
+        step("predict", *sample, "--method", method, into="heldout")
+    step("evaluate", *sample, "--predictions", "heldout/predictions")
     return folder
 
 
@@ -59,7 +59,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.realdata
 def test_hypothalamus_above_the_stated_score_and_the_baselines(folder):
-    gene_sets = json.loads((folder / "gene_sets.json").read_text())
+    gene_sets = json.loads((folder / "inputs" / "gene_sets.json").read_text())
     given = json.loads((folder / "folds.json").read_text())["hypothalamus"]
     assert list(gene_sets["folds"].values()) == given
     evaluation = json.loads((folder / "evaluation.json").read_text())

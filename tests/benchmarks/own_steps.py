@@ -3,7 +3,8 @@
     own_steps.py --inputs inputs --preset default --members 25 --steps 100
 
 The time of a longer training less that of a shorter one: a multiple of its steps, so that both make as many records of
-their history, and what a training takes besides its steps falls out. Members are put into stacks as training does.
+their history, and what a training takes besides its steps falls out. Members are put into stacks as the trainer puts
+them.
 """
 
 import argparse

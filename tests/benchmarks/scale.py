@@ -24,6 +24,7 @@ N_PANEL, N_REFERENCE, N_GENES = 300, 20_000, 800
 N_TOP_GENES = 320
 SIZES, TARGET = (10_000, 100_000, 1_000_000), 10_000_000
 SAMPLE = "cortex_1"
+COSTS = ("cpu_seconds", "longest", "peak_gb")
 
 
 def measure(n_cells: int) -> pd.DataFrame:
@@ -63,18 +64,17 @@ def cluster_table(steps: pd.DataFrame, nodes: int) -> tuple[pd.DataFrame, float]
     """What every step takes of TARGET cells, and the hours until a cluster of so many nodes is done."""
     rows, elapsed = [], {}
     for step, table in steps.groupby("step", sort=False):
-        cells, last = table["cells"].tolist(), table.iloc[-1]
-        total = {
-            name: extrapolate(cells, table[name].tolist(), TARGET) for name in ("seconds", "cpu_seconds", "peak_gb")
-        }
-        tasks, peak = 1, total["peak_gb"]
-        if last["tasks"] > 1 and step == "IMPUTE":  # a task's share stays what it is; there are more of them
-            tasks, peak = math.ceil(last["tasks"] * TARGET / cells[-1]), last["peak_gb"]
-        hours = total["seconds"] / tasks * math.ceil(tasks / nodes) / 3600
+        cells, last, tasks = table["cells"].tolist(), table.iloc[-1], 1
+        at_target = {name: extrapolate(cells, table[name].tolist(), TARGET) for name in COSTS}
+        if step == "IMPUTE" and last["tasks"] > 1:  # a range's share stays what it is; there are more of them
+            tasks = math.ceil(last["tasks"] * TARGET / cells[-1])
+            at_target |= {name: last[name] for name in ("longest", "peak_gb")}
+        hours = at_target["longest"] * math.ceil(tasks / nodes) / 3600
         process = step.split()[0]
         elapsed[process] = max(elapsed.get(process, 0), hours)
-        rows.append({"step": step, "tasks": tasks, "processor hours": f"{total['cpu_seconds'] / 3600:,.2f}",
-                     "elapsed hours": f"{hours:,.2f}", "peak GB of a task": f"{peak:,.1f}"})  # fmt: skip
+        row = {"step": step, "tasks": tasks, "processor hours": f"{at_target['cpu_seconds'] / 3600:,.2f}"}
+        row |= {"elapsed hours": f"{hours:,.2f}", "peak GB of a task": f"{at_target['peak_gb']:,.1f}"}
+        rows.append(row)
     return pd.DataFrame(rows), sum(elapsed.values())
 
 
