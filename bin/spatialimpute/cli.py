@@ -21,8 +21,9 @@ OUT_OF_MEMORY_SIGNS = ("not enough memory", "out of memory", "ALLOC_FAILED")
 def run(command: click.Command) -> None:
     """Run a step's click command and exit with the code its outcome deserves.
 
-    0 success, 2 wrong usage (click), 65 input error, 70 non-finite training, 73 disk full, 74 damaged file of an
-    earlier step, 137 out of memory, 143 asked to end; anything else is a bug and leaves a traceback with exit code 1.
+    0 success, 2 wrong usage (click), 65 input error, 69 a method is absent or failed, 70 non-finite training, 73 disk
+    full, 74 damaged file of an earlier step, 137 out of memory, 143 asked to end; anything else is a bug and leaves a
+    traceback with exit code 1.
     """
     logging.basicConfig(
         level=logging.INFO,

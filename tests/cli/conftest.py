@@ -13,6 +13,13 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
+from spatialimpute.files.counts import Counts
+from spatialimpute.files.gene_sets import GeneSets
+from spatialimpute.files.inputs import write_inputs
+from spatialimpute.gene_facts import gene_facts
+from spatialimpute.genes import draw_folds
+from spatialimpute.simulation.tissue import Tissue
 
 BIN = Path(__file__).resolve().parents[2] / "bin"
 #: numba ends with an error where the number of threads changes once they run.
@@ -49,16 +56,7 @@ def step():
     return run
 
 
-INPUTS = [
-    "--sample",
-    "s1",
-    "--spatial",
-    "spatial.h5ad",
-    "--reference",
-    "reference.h5ad",
-    "--gene-sets",
-    "gene_sets.json",
-]
+INPUTS = ["--sample", "s1", "--inputs", "inputs"]
 QUICK = ["--max-steps", 20, "--batch-size", 32, "--n-hidden", 16, "--n-latent", 4]
 
 
@@ -76,15 +74,11 @@ def quick():
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
-    """A folder with the counts and the panel of a simulated sample: 24 genes in three folds, 36 unmeasured ones."""
-    import scipy.sparse as sp
-    from spatialimpute.files.counts import Counts, write_counts
-    from spatialimpute.files.gene_sets import GeneSets, write_gene_sets
-    from spatialimpute.genes import draw_folds
-    from spatialimpute.simulation.tissue import Tissue
+    """A folder with the inputs of a simulated sample: 24 genes in three folds, 36 unmeasured ones; `nofolds` has none.
 
+    Two cells are unlike the rest: one has no counts at all, one has them in the first fold's genes alone.
+    """
     folder, tissue = tmp_path_factory.mktemp("sample"), Tissue(n_genes=60, n_panel=24, seed=0)
-    genes = {"spatial": tissue.genes[tissue.panel], "reference": tissue.genes}
     sides = {}
     for i, (side, share) in enumerate({"spatial": tissue.share, "reference": tissue.reference_share}.items()):
         rng = np.random.default_rng(i)
@@ -92,30 +86,33 @@ def prepared(tmp_path_factory):
         X = tissue.spatial_counts(cells, rng)[:, :24] if side == "spatial" else tissue.reference_counts(cells, rng)
         sides[side] = Counts(
             X=sp.csr_matrix(X, dtype=np.float32),
-            genes=genes[side],
+            genes=tissue.genes[tissue.panel] if side == "spatial" else tissue.genes,
             cells=np.array([f"{side}{c}" for c in range(len(X))]),
             obs=pd.DataFrame({"celltype": pd.Categorical(cells.celltype)}),
             coords=cells.coords if side == "spatial" else None,
             info={"role": side, "id": side, "technology": "osmFISH" if side == "spatial" else "scRNA-seq"},
         )
-        write_counts(folder / f"{side}.h5ad", sides[side])
-    shared = sides["spatial"].genes.tolist()
+    spatial, references = sides["spatial"], [sides["reference"]]
+    shared = spatial.genes.tolist()
     modeled = shared + [gene for gene in tissue.genes.tolist() if gene not in shared]
-    folds = draw_folds(shared, [sides["reference"]], 3, 0)
-    write_gene_sets(folder / "gene_sets.json", GeneSets(modeled, shared, [], modeled, folds))
-    write_gene_sets(folder / "nofolds.json", GeneSets(modeled, shared, [], modeled))
+    folds = draw_folds(shared, references, 3, 0)
+    silent = np.ones((140, 24), dtype=np.float32)
+    silent[7], silent[9] = 0, np.isin(shared, folds["0"])
+    spatial.X = sp.csr_matrix(spatial.X.multiply(silent))
+    for name, given in (("inputs", folds), ("nofolds", {})):
+        gene_sets = GeneSets(modeled, shared, [], modeled, given)
+        write_inputs(folder / name, spatial, references, gene_sets, gene_facts(spatial, references, gene_sets))
     return folder
 
 
 @pytest.fixture(scope="session")
 def crossvalidated(prepared, step, tmp_path_factory):
-    """That folder after cross-validation by gimVI (two kappas, three seeds of the first) and all baselines."""
+    """That folder after cross-validation by gimVI (two kappas, three places) and by all other methods: `all/`."""
     folder = shutil.copytree(prepared, tmp_path_factory.mktemp("cv") / "s")
-    result = step(folder, "train", *INPUTS, "--stage", "crossvalidate", "--kappa", "0,5", *QUICK)
-    assert result.code == 0, result.stderr
+    for method, flags in {"gimvi": ["--kappa", "0,5", *QUICK], "knn": [], "celltype": [], "total": []}.items():
+        result = step(folder, "predict", *INPUTS, "--method", method, *flags)
+        assert result.code == 0, result.stderr
     (folder / "models").rename(folder / "models_cv")
-    for method in ("knn", "celltype", "total"):
-        assert step(folder, "baseline", *INPUTS, "--method", method).code == 0
     (folder / "predictions").rename(folder / "all")
     return folder
 
@@ -133,7 +130,7 @@ def evaluated(crossvalidated, step, tmp_path_factory):
 def final(evaluated, step, tmp_path_factory):
     """That folder after the final training."""
     folder = shutil.copytree(evaluated, tmp_path_factory.mktemp("final") / "s")
-    result = step(folder, "train", *INPUTS, "--stage", "final", "--evaluation", "evaluation.json", *QUICK)
+    result = step(folder, "train", *INPUTS, "--evaluation", "evaluation.json", *QUICK)
     assert result.code == 0, result.stderr
     return folder
 

@@ -1,19 +1,20 @@
 """The evaluation step as a command: tables, choices, verdicts, one-line errors."""
 
 import json
-import math
+import shutil
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from spatialimpute.evaluation.reliability import GENE_COLUMNS
+from spatialimpute.evaluation.choice import kappa_curve
+from spatialimpute.evaluation.gene_table import COLUMNS as GENE_COLUMNS
 from spatialimpute.evaluation.scores import COLUMNS
-from spatialimpute.evaluation.selection import Truth
-from spatialimpute.files.counts import read_counts
-from spatialimpute.files.gene_sets import read_gene_sets
-from spatialimpute.files.predictions import read_predictions, write_predictions
-from spatialimpute.files.sealed import seal
+from spatialimpute.evaluation.truth import Truth
+from spatialimpute.files.gene_sets import read_gene_sets, write_gene_sets
+from spatialimpute.files.inputs import SampleInputs
+from spatialimpute.files.predictions import PredictionsFile, write_predictions
+from spatialimpute.files.sealed import digest, read_json, seal, write_json
 
 METHODS = {"gimvi", "knn", "celltype", "total", "spatialimpute"}
 
@@ -22,12 +23,24 @@ def table(path):
     return pd.read_csv(path, sep="\t", dtype={"fold": str})
 
 
+def read(path):
+    return PredictionsFile(path).read()
+
+
+def members(folder):
+    """Kappa and place of gimVI's predictions."""
+    found = [PredictionsFile(path) for path in folder.glob("gimvi*.h5ad")]
+    return sorted((one.kappa, one.place) for one in found)
+
+
 def test_files_and_columns(evaluated):
-    gene_sets = read_gene_sets(evaluated / "gene_sets.json")
+    gene_sets = SampleInputs(evaluated / "inputs").gene_sets
     scores, genes = table(evaluated / "scores.tsv"), table(evaluated / "genes.tsv")
     assert list(scores.columns) == COLUMNS
     assert set(scores["method"]) == METHODS
-    assert len(scores) == 24 * (4 + 4)  # four gimVI members, three baselines, the chosen prediction
+    # gimVI's members, three other methods, the final prediction.
+    assert len(members(evaluated / "all")) >= 4
+    assert len(scores) == 24 * (len(members(evaluated / "all")) + 4)
     assert (scores["sample"] == "s1").all()
     assert scores["kappa"].notna().equals(scores["method"] == "gimvi")
     assert scores["place"].notna().equals(scores["method"] == "gimvi")
@@ -47,7 +60,7 @@ def test_files_and_columns(evaluated):
     )
     assert genes["verdict"].tolist() == [*expected, *["not assessed"] * 36]
 
-    prediction = read_predictions(evaluated / "predictions" / "spatialimpute.h5ad")
+    prediction = read(evaluated / "predictions" / "spatialimpute.h5ad")
     assert (prediction.method, prediction.sample) == ("spatialimpute", "s1")
     assert prediction.kappa is None and prediction.place is None
     assert prediction.mean.shape == prediction.sd.shape == (140, 24)
@@ -56,23 +69,32 @@ def test_files_and_columns(evaluated):
 def test_evaluation_json(evaluated):
     evaluation = json.loads((evaluated / "evaluation.json").read_text())
     scores = table(evaluated / "scores.tsv")
-    assert evaluation["schema_version"] == "1" and evaluation["sample"] == "s1"
+    assert evaluation["schema_version"] == "2" and evaluation["sample"] == "s1"
     assert evaluation["kappa"] in (0.0, 5.0) and 0 <= evaluation["knn_weight"] <= 0.5
     assert evaluation["headline"] in ("good", "limited", "do not use") and evaluation["headline_reason"]
     low, high = evaluation["partial_ci"]
     chosen = scores.loc[scores["method"] == "spatialimpute", "spearman_partial"]
     assert low < chosen.mean() < high
-    truth = Truth.of(read_counts(evaluated / "spatial.h5ad"), read_gene_sets(evaluated / "gene_sets.json"))
-    prediction = read_predictions(evaluated / "predictions" / "spatialimpute.h5ad")
-    left = truth.partial(prediction.mean, given_detected=True).mean()
+    truth = Truth(SampleInputs(evaluated / "inputs"))
+    prediction = read(evaluated / "predictions" / "spatialimpute.h5ad")
+    left = [truth.of(f).partial(prediction.mean[:, truth.fold == f], given_detected=True) for f in truth.folds]
+    left = np.concatenate(left).mean()
     assert evaluation["partial_given_detected"] == pytest.approx(left) != pytest.approx(chosen.mean(), abs=1e-4)
+    assert evaluation["n_scored_cells"] == 140 and evaluation["missing"] == []
+    # What kappa was chosen, and from what, stands where gimVI's step left it.
+    choice = read_json(evaluated / "all/kappa.json")
+    assert evaluation["kappa"] == choice["kappa"] and evaluation["kappa_by_fold"] == choice["by_fold"]
+    assert evaluation["kappa_curve"] == choice["curve"]
     curve = pd.DataFrame(evaluation["kappa_curve"])
-    assert list(curve.columns) == ["kappa", "mean", "se", "n_folds"]
     assert curve["kappa"].tolist() == [0.0, 5.0] and curve["n_folds"].tolist() == [3, 3]
-    members = scores[(scores["method"] == "gimvi") & (scores["place"] == 0)]
-    by_fold = members.groupby(["kappa", "fold"])["spearman_partial"].mean().groupby("kappa")
-    np.testing.assert_allclose(curve["mean"], by_fold.mean(), atol=1e-4)
-    np.testing.assert_allclose(curve["se"], by_fold.std() / math.sqrt(3), atol=1e-4)
+    first = scores[(scores["method"] == "gimvi") & (scores["place"] == 0)]
+    by_kappa = {
+        kappa: part.set_index("gene")["spearman_partial"][truth.genes] for kappa, part in first.groupby("kappa")
+    }
+    expected = kappa_curve({kappa: values.to_numpy() for kappa, values in by_kappa.items()}, truth.fold)
+    np.testing.assert_allclose(curve, expected, atol=1e-4)
+    for name in ("scores", "genes"):
+        assert evaluation[f"{name}_digest"] == digest(evaluated / f"{name}.tsv")
     assert set(evaluation["methods"]) == METHODS
     own = evaluation["methods"]["knn"]
     knn = scores[scores["method"] == "knn"]
@@ -96,17 +118,19 @@ def test_thresholds(crossvalidated, copy_of, step, inputs):
 
 
 def test_gimvi_alone(crossvalidated, copy_of, step, inputs):
-    """No baselines, one kappa, one seed: the chosen prediction is the member's own."""
+    """No other methods, one kappa, one place: the final prediction is the member's own."""
     folder = copy_of(crossvalidated)
     for path in (folder / "all").glob("*.h5ad"):
         if path.name != "gimvi.kappa5.place0.h5ad":
             path.unlink()
+    choice = read_json(folder / "all/kappa.json")
+    write_json(folder / "all/kappa.json", choice | {"kappa": 5.0, "by_fold": dict.fromkeys("012", 5.0)})
     assert step(folder, "evaluate", *inputs, "--predictions", "all").code == 0
     evaluation = json.loads((folder / "evaluation.json").read_text())
     assert evaluation["kappa"] == 5.0 and evaluation["knn_weight"] == 0.0
     assert set(evaluation["methods"]) == {"gimvi", "spatialimpute"}
-    member = read_predictions(folder / "all" / "gimvi.kappa5.place0.h5ad")
-    chosen = read_predictions(folder / "predictions" / "spatialimpute.h5ad")
+    member = read(folder / "all" / "gimvi.kappa5.place0.h5ad")
+    chosen = read(folder / "predictions" / "spatialimpute.h5ad")
     np.testing.assert_allclose(chosen.mean, member.mean, rtol=1e-5)
 
 
@@ -117,11 +141,42 @@ def test_the_papers_model_takes_no_share_of_neighbors(crossvalidated, copy_of, s
     assert "knn" in set(table(folder / "scores.tsv")["method"])
 
 
+def test_the_sample_goes_on_without_a_method_that_failed(crossvalidated, copy_of, step, inputs):
+    folder = copy_of(crossvalidated)
+    for name in ("knn", "celltype"):
+        (folder / f"all/{name}.h5ad").unlink()
+    flags = ["--predictions", "all", "--missing", "knn", "--missing", "celltype"]
+    assert step(folder, "evaluate", *inputs, *flags).code == 0
+    evaluation = read_json(folder / "evaluation.json")
+    assert evaluation["missing"] == ["celltype", "knn"] and evaluation["knn_weight"] == 0.0
+    assert set(evaluation["methods"]) == {"gimvi", "total", "spatialimpute"}
+    assert len(table(folder / "genes.tsv")) == 60
+
+
+def test_scored_cells_alone_are_scored(crossvalidated, copy_of, step, inputs, quick):
+    folder, cells = copy_of(crossvalidated), list(range(10, 130, 2))
+    gene_sets = read_gene_sets(folder / "inputs/gene_sets.json")
+    gene_sets.scored_cells = cells
+    write_gene_sets(folder / "inputs/gene_sets.json", gene_sets)
+    result = step(folder, "evaluate", *inputs, "--predictions", "all")
+    assert result.code == 65 and "predictions of other cells than the counts and the gene sets hold" in result.stderr
+    shutil.rmtree(folder / "all")
+    for method, flags in (("knn", []), ("gimvi", ["--seeds", 2, *quick])):
+        assert step(folder, "predict", *inputs, "--method", method, *flags).code == 0
+    (folder / "predictions").rename(folder / "all")
+    assert step(folder, "evaluate", *inputs, "--predictions", "all").code == 0
+    assert read_json(folder / "evaluation.json")["n_scored_cells"] == 60
+    assert read(folder / "predictions/spatialimpute.h5ad").cells.tolist() == [f"spatial{cell}" for cell in cells]
+    assert table(folder / "scores.tsv")["n_cells"].max() <= 60
+    # What is known of a gene is of all cells.
+    assert table(folder / "genes.tsv")["n_detected"].max() > 60
+
+
 def test_errors_are_one_line(crossvalidated, copy_of, step, inputs):
     folder = copy_of(crossvalidated)
 
-    def error(predictions="all"):
-        result = step(folder, "evaluate", *inputs, "--predictions", predictions)
+    def error(predictions="all", flags=inputs):
+        result = step(folder, "evaluate", *flags, "--predictions", predictions)
         assert result.code == 65, result.stderr
         assert result.stderr.startswith("ERROR: ") and len(result.stderr.splitlines()) == 1
         assert not (folder / "scores.tsv").exists()
@@ -130,18 +185,17 @@ def test_errors_are_one_line(crossvalidated, copy_of, step, inputs):
     (folder / "none").mkdir()
     assert "none: no predictions of gimVI" in error("none")
     path = folder / "all" / "knn.h5ad"
-    knn = read_predictions(path)
+    knn = read(path)
     data = ad.read_h5ad(path)
     data.uns["spatialimpute"]["schema_version"] = "9"
     data.write_h5ad(path)
     seal(path)
-    assert "knn.h5ad: expected predictions of schema version 1" in error()
+    assert "knn.h5ad: expected predictions of schema version 2" in error()
     knn.cells = knn.cells[::-1]
     write_predictions(path, knn)
     assert "knn.h5ad: predictions of other cells" in error()
     knn.cells, knn.genes = knn.cells[::-1], np.char.add(knn.genes, "x")
     write_predictions(path, knn)
     assert "knn.h5ad: predictions of other genes" in error()
-    (folder / "nofolds.json").rename(folder / "gene_sets.json")
-    assert "s1: the panel has no gene folds" in error()
+    assert "s1: the gene sets have no folds" in error(flags=["--sample", "s1", "--inputs", "nofolds"])
     assert step(folder, "evaluate", *inputs).code == 2

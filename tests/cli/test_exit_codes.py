@@ -11,7 +11,7 @@ import click
 import pytest
 import torch
 from spatialimpute import cli
-from spatialimpute.errors import DamagedError, InputError, NonFiniteError, TerminatedError
+from spatialimpute.errors import DamagedError, InputError, MethodError, NonFiniteError, TerminatedError
 from spatialimpute.methods.gimvi import checkpoints, training
 
 BIN = Path(cli.__file__).parents[1]
@@ -36,6 +36,7 @@ def ending(error: BaseException, capsys) -> tuple[int, str]:
     ("error", "code", "expected"),
     [
         (InputError("row 2"), 65, "row 2"),
+        (MethodError("tangram: absent"), 69, "tangram: absent"),
         (NonFiniteError("fold 0"), 70, "fold 0"),
         (OSError(errno.ENOSPC, "No space left on device"), 73, "MB are free"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), 73, "MB are free"),
@@ -124,7 +125,7 @@ def test_a_training_that_is_asked_to_end_goes_on_from_the_very_step(
     prepared, copy_of, step, inputs, quick, monkeypatch
 ):
     folder = copy_of(prepared)
-    flags = [*inputs, "--stage", "final", "--seeds", 1, *quick]
+    flags = [*inputs, "--seeds", 1, *quick]
     assert step(folder, "train", *flags).code == 0
 
     def contents():

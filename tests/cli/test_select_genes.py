@@ -10,20 +10,20 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from spatialimpute.files.counts import Counts, read_counts, write_counts
-from spatialimpute.files.gene_sets import read_gene_sets
+from spatialimpute.files.inputs import DEPTH, SampleInputs
 
 SCRIPT = Path(__file__).resolve().parents[2] / "bin" / "select_genes.py"
 GENES = [f"Gene{i}" for i in range(30)]
 
 
-def write(path, genes, n, seed):
+def write(path, genes, n, seed, **obs):
     X = np.random.default_rng(seed).poisson(1.0, (n, len(genes)))
     cells = np.array([f"c{i}" for i in range(n)])
     counts = Counts(
         sp.csr_matrix(X, dtype=np.float32),
         np.array(genes),
         cells,
-        pd.DataFrame(index=cells),
+        pd.DataFrame(obs, index=cells),
         info={"id": path.stem},
     )
     write_counts(path, counts)
@@ -37,47 +37,76 @@ def folder(tmp_path):
     return tmp_path
 
 
-def run(folder, *extra, spatial="spatial.in.h5ad"):
-    command = [
-        sys.executable,
-        SCRIPT,
-        "--sample",
-        "s1",
-        "--spatial",
-        spatial,
-        "--reference",
-        "reference.h5ad",
-        *extra,
-    ]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+@pytest.fixture
+def run(folder, step):
+    """`run("--flag", …)` is how the step ends in the folder."""
+    return lambda *flags, spatial="spatial.in.h5ad": step(folder, "select_genes", *command(spatial), *flags)
 
 
-def test_panel(folder):
-    result = run(folder, "--genes", "gene20,Gene21", "--cv-folds", "3")
-    assert result.returncode == 0, result.stderr
-    gene_sets = read_gene_sets(folder / "gene_sets.json")
+def command(spatial):
+    return ["--sample", "s1", "--spatial", spatial, "--reference", "reference.h5ad"]
+
+
+@pytest.fixture
+def selected(folder, run):
+    """`selected("--flag", …)` is what it writes, where it ends well."""
+
+    def select(*flags, **options):
+        result = run(*flags, **options)
+        assert result.code == 0, result.stderr
+        return SampleInputs(folder / "inputs")
+
+    return select
+
+
+def test_inputs(folder, selected):
+    inputs = selected("--genes", "gene20,Gene21", "--cv-folds", "3")
+    gene_sets = inputs.gene_sets
     assert gene_sets.shared == GENES[:15]
     assert gene_sets.measured_only == ["Alone"]
     assert [len(fold) for fold in gene_sets.folds.values()] == [5, 5, 5]
-    assert not (folder / "spatial.h5ad").exists()
+    assert gene_sets.scored_cells is None and set(gene_sets.how) == {"shared", "targets", "folds", "measured_only"}
+    assert {path.name for path in folder.iterdir()} == {
+        "inputs", "reference.h5ad", "spatial.in.h5ad", "upper.h5ad"
+    }  # fmt: skip
+    assert inputs.n_cells == 20 and inputs.spatial().genes.tolist() == GENES[:15]
+    before, (reference,) = read_counts(folder / "reference.h5ad"), inputs.references()
+    assert reference.genes.tolist() == gene_sets.genes
+    np.testing.assert_array_equal(reference.X.toarray(), before.select(gene_sets.genes).toarray())
+    np.testing.assert_array_equal(reference.obs[DEPTH], before.X.toarray().sum(1))
+    facts = inputs.gene_facts
+    assert facts.index.tolist() == gene_sets.targets
+    assert facts["measured"].sum() == 15 and facts["reference_mean"].notna().all()
 
 
-def test_other_case_writes_renamed_counts(folder):
-    assert run(folder, spatial="upper.h5ad").returncode == 0
-    assert read_gene_sets(folder / "gene_sets.json").shared == GENES[:15]
-    before, after = read_counts(folder / "upper.h5ad"), read_counts(folder / "spatial.h5ad")
-    assert list(after.genes) == GENES[:15] + ["Alone"]
-    assert (before.X != after.X).nnz == 0
+def test_names_of_another_case_are_the_references_in_all_that_follows(folder, selected):
+    exact, inputs = selected().spatial(), selected(spatial="upper.h5ad")
+    assert inputs.gene_sets.shared == GENES[:15]
+    before, after = read_counts(folder / "upper.h5ad"), inputs.spatial()
+    assert after.genes.tolist() == GENES[:15]
+    assert (before.X[:, :15] != after.X).nnz == 0 and (exact.X != after.X).nnz == 0
     assert before.info == after.info
+    assert inputs.gene_facts["measured"].sum() == 15
 
 
-def test_gene_folds(folder):
+def test_cells_are_scored_by_their_share_of_each_batch(folder, selected):
+    batch = np.repeat(["a", "b"], [60, 20])
+    write(folder / "spatial.in.h5ad", GENES[:15], 80, 0, batch=pd.Categorical(batch))
+    chosen = selected("--score-cells", "40").gene_sets.scored_cells
+    assert len(set(chosen)) == 40 and chosen == sorted(chosen)
+    assert np.unique(batch[chosen], return_counts=True)[1].tolist() == [30, 10]
+    assert selected("--score-cells", "40", "--seed", "1").gene_sets.scored_cells != chosen
+    # Where there are no more, where all are asked for, and where nothing is scored, the file names none.
+    for flags in (["--score-cells", "80"], ["--score-cells", "0"], ["--score-cells", "40", "--cv-folds", "0"]):
+        assert selected(*flags).gene_sets.scored_cells is None
+
+
+def test_gene_folds(folder, selected):
     (folder / "folds.json").write_text(json.dumps({"s1": [["Gene0"], ["Gene1", "Gene2"]]}))
-    assert run(folder, "--gene-folds", "folds.json").returncode == 0
-    assert read_gene_sets(folder / "gene_sets.json").folds == {"0": ["Gene0"], "1": ["Gene1", "Gene2"]}
+    found = selected("--gene-folds", "folds.json").gene_sets.folds
+    assert found == {"0": ["Gene0"], "1": ["Gene1", "Gene2"]}
     (folder / "folds.json").write_text(json.dumps({"another": [["Gene0"]]}))
-    assert run(folder, "--gene-folds", "folds.json").returncode == 0
-    assert len(read_gene_sets(folder / "gene_sets.json").folds) == 5
+    assert len(selected("--gene-folds", "folds.json").gene_sets.folds) == 5
 
 
 @pytest.mark.parametrize(
@@ -91,15 +120,18 @@ def test_gene_folds(folder):
         ('{"s1": [["Gene29"]]}', "gene_folds names 1 genes that are not among the 15 shared genes"),
     ],
 )
-def test_bad_gene_folds_are_input_errors(folder, content, message):
+def test_bad_gene_folds_are_input_errors(folder, run, content, message):
     (folder / "folds.json").write_text(content)
-    result = run(folder, "--gene-folds", "folds.json")
-    assert result.returncode == 65
+    result = run("--gene-folds", "folds.json")
+    assert result.code == 65
     assert message in result.stderr
     assert "Traceback" not in result.stderr
 
 
 def test_too_few_shared_genes(folder):
-    result = run(folder, "--min-shared-genes", "16")
+    """As a process of its own."""
+    script = [sys.executable, SCRIPT, *command("spatial.in.h5ad"), "--min-shared-genes", "16"]
+    result = subprocess.run(script, cwd=folder, capture_output=True, text=True, check=False)
     assert result.returncode == 65
-    assert "15 genes are shared" in result.stderr
+    assert "15 genes are shared" in result.stderr and "Traceback" not in result.stderr
+    assert not (folder / "inputs").exists()

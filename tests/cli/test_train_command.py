@@ -1,20 +1,15 @@
-"""The training step as a command: models, predictions, checkpoints, one-line errors."""
+"""The final training as a command: models, how their draws are blended, one-line errors."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-import anndata as ad
 import numpy as np
-import pandas as pd
 import pytest
-from safetensors.numpy import load_file
-from spatialimpute.files.counts import read_counts
-from spatialimpute.files.gene_sets import read_gene_sets
-from spatialimpute.files.predictions import read_predictions
-from spatialimpute.files.sealed import read_json, seal, write_json
-from spatialimpute.methods.gimvi import checkpoints, training
+from spatialimpute.files.blend import read_blend
+from spatialimpute.files.inputs import SampleInputs
+from spatialimpute.files.sealed import read_json, write_json
 
 SCRIPT = Path(__file__).resolve().parents[2] / "bin" / "train.py"
 
@@ -27,52 +22,11 @@ def members(folder):
     return [member for stack in described(folder)["stacks"] for member in stack["members"]]
 
 
-def test_crossvalidation_writes_models_and_predictions(crossvalidated):
-    gene_sets = read_gene_sets(crossvalidated / "gene_sets.json")
-    counts = read_counts(crossvalidated / "spatial.h5ad")
-    models = crossvalidated / "models_cv"
-    assert sorted(path.name for path in models.iterdir()) == ["history.tsv", "models.json", "weights.safetensors"]
-    content = described(models)
-    assert content["schema_version"] == "1" and content["gene_digest"].startswith("sha256:")
-    assert content["settings"]["n_hidden"] == 16 and content["settings"]["encoder"] == "panel"
-    # Every seed at the first kappa, the first seed at the others.
-    found = sorted((m["fold"], m["kappa"], m["place"], m["decoder_hidden"]) for m in members(models))
-    assert found == [(fold, *rest) for fold in "012" for rest in ((0.0, 0, 0), (0.0, 1, 0), (0.0, 2, 128), (5.0, 0, 0))]
-    weights = load_file(models / "weights.safetensors")
-    assert {name.split("/")[0] for name in weights} == {str(i) for i in range(len(content["stacks"]))}
-    history = pd.read_csv(models / "history.tsv", sep="\t", dtype={"fold": str})
-    assert list(history.columns) == [
-        "member", "fold", "kappa", "place", "step", "epoch", "loss", "reconstruction", "kl_z", "kl_library",
-        "held_out_loss", "disc_accuracy", "learning_rate", "stack",
-    ]  # fmt: skip
-    assert len(history.groupby(["fold", "kappa", "place"])) == 12
-    assert history["disc_accuracy"].notna().equals(history["kappa"] > 0)
-
-    names = ["gimvi.kappa0.place0", "gimvi.kappa0.place1", "gimvi.kappa0.place2", "gimvi.kappa5.place0"]
-    found = sorted(path.name for path in (crossvalidated / "all").glob("gimvi*"))
-    assert found == [f"{name}.h5ad" for name in names]
-    for name in names:
-        prediction = read_predictions(crossvalidated / "all" / f"{name}.h5ad")
-        assert name == f"gimvi.kappa{prediction.kappa:g}.place{prediction.place}"
-        assert (prediction.method, prediction.sample) == ("gimvi", "s1")
-        assert prediction.mean.shape == prediction.sd.shape == (140, 24)
-        assert dict(zip(prediction.genes, prediction.fold, strict=True)) == {
-            gene: fold for fold, held_out in gene_sets.folds.items() for gene in held_out
-        }
-        for fold in gene_sets.folds:
-            counted = np.asarray(counts.select(gene_sets.genes_in_use(fold)).sum(1)).ravel() > 0
-            for values in (prediction.mean, prediction.sd):
-                expected = np.tile(counted[:, None], len(gene_sets.folds[fold]))
-                np.testing.assert_array_equal(values[:, prediction.fold == fold] > 0, expected)
-    about = ad.read_h5ad(crossvalidated / "all" / f"{names[3]}.h5ad").uns["spatialimpute"]
-    assert about["schema_version"] == "1" and about["kappa"] == 5.0 and about["place"] == 0
-
-
 @pytest.mark.parametrize("flags, kappa", [([], "chosen"), (["--kappa", "3"], 3.0)])
 def test_final_training_takes_the_chosen_kappa(evaluated, copy_of, step, inputs, quick, flags, kappa):
     folder = copy_of(evaluated)
     write_json(folder / "evaluation.json", read_json(folder / "evaluation.json") | {"kappa": 7.0})
-    flags = [*inputs, "--stage", "final", "--evaluation", "evaluation.json", "--seeds", 2, *quick, *flags]
+    flags = [*inputs, "--evaluation", "evaluation.json", "--seeds", 2, *quick, *flags]
     assert step(folder, "train", *flags).code == 0
     found = [(m["fold"], m["kappa"], m["place"]) for m in members(folder / "models")]
     kappa = 7.0 if kappa == "chosen" else kappa
@@ -80,9 +34,37 @@ def test_final_training_takes_the_chosen_kappa(evaluated, copy_of, step, inputs,
     assert not list(folder.glob("predictions/gimvi*"))
 
 
+def test_the_blend_is_fixed_with_the_models(final):
+    inputs, evaluation = SampleInputs(final / "inputs"), read_json(final / "evaluation.json")
+    targets = inputs.gene_sets.targets
+    blend, knn_scale = read_blend(final / "models", targets)
+    assert blend.member_scales.shape == (3, len(targets)) and (blend.member_scales > 0).all()
+    assert blend.weights == ({"knn": evaluation["knn_weight"]} if evaluation["knn_weight"] else {})
+    # Factors bring members to their common mean, so at a gene they are on either side of 1.
+    assert (blend.member_scales.min(0) <= 1).all() and (blend.member_scales.max(0) >= 1).all()
+    assert (knn_scale is None) == (evaluation["knn_weight"] == 0)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_knn_takes_the_share_that_was_chosen(weight, evaluated, copy_of, step, inputs, quick):
+    folder = copy_of(evaluated)
+    write_json(folder / "evaluation.json", read_json(folder / "evaluation.json") | {"knn_weight": weight})
+    flags = [*inputs, "--evaluation", "evaluation.json", "--seeds", 1, *quick]
+    assert step(folder, "train", *flags).code == 0
+    sample = SampleInputs(folder / "inputs")
+    blend, knn_scale = read_blend(folder / "models", sample.gene_sets.targets)
+    np.testing.assert_allclose(blend.member_scales, 1, rtol=1e-6)
+    if weight == 0:
+        assert blend.weights == {} and blend.scales == {} and knn_scale is None
+        return
+    assert blend.weights == {"knn": 0.3} and (blend.scales["knn"] > 0).all()
+    total = np.asarray(sample.spatial().X.sum(1)).ravel()
+    assert knn_scale.depth == np.median(total[total > 0])
+
+
 def test_final_training_without_crossvalidation(prepared, copy_of, step, inputs, quick):
     folder = copy_of(prepared)
-    flags = [*inputs[:-1], "nofolds.json", "--stage", "final", *quick]
+    flags = [*inputs[:-1], "nofolds", *quick]
     assert step(folder, "train", *flags).code == 0
     assert sorted((m["fold"], m["kappa"], m["place"]) for m in members(folder / "models")) == [
         (None, 0.0, seed) for seed in range(3)
@@ -93,7 +75,7 @@ def test_presets_and_overrides(prepared, copy_of, step, inputs, quick):
     folder = copy_of(prepared)
 
     def architecture(*flags):
-        result = step(folder, "train", *inputs, "--stage", "final", "--seeds", 1, *quick, *flags)
+        result = step(folder, "train", *inputs, "--seeds", 1, *quick, *flags)
         assert result.code == 0, result.stderr
         (stack,) = described(folder / "models")["stacks"]
         return stack["architecture"]
@@ -114,101 +96,54 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-class Killed(Exception):
-    """What ends a training before its time."""
+def test_same_bytes_again(final, evaluated, copy_of, step, inputs, quick):
+    folder = copy_of(evaluated)
+    assert step(folder, "train", *inputs, "--evaluation", "evaluation.json", *quick).code == 0
+    again = contents(folder / "models")
+    assert again == contents(final / "models")
+    assert set(again) == {
+        "blend.json", "blend.safetensors", "history.tsv", "models.json", "weights.safetensors"
+    }  # fmt: skip
 
 
-def test_same_bytes_again_and_after_being_killed(prepared, copy_of, step, inputs, quick, monkeypatch):
-    folder = copy_of(prepared)
-    monkeypatch.setattr(checkpoints, "INTERVAL", 0)
-    flags = [*inputs, "--stage", "crossvalidate", "--kappa", "0", "--seeds", 1, *quick]
+def test_errors_are_one_line(prepared, evaluated, copy_of, step, inputs, quick, monkeypatch):
+    folder = copy_of(evaluated)
 
-    def outputs():
-        return contents(folder / "models") | contents(folder / "predictions")
-
-    assert step(folder, "train", *flags).code == 0
-    undisturbed = outputs()
-    update, calls = training.update, []
-
-    def killed(state, *args, **kwargs):
-        calls.append(state.step)
-        if len(calls) == 13:
-            raise Killed
-        update(state, *args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "update", killed)
-        with pytest.raises(Killed):
-            step(folder, "train", *flags, "--checkpoint-dir", "kept")
-        assert len(list((folder / "kept").iterdir())) == 1
-        for stale in (folder / "models").iterdir():
-            stale.unlink()
-        # Another seed is another training: it starts anew.
-        calls[:] = [0] * 20
-        assert step(folder, "train", *flags, "--checkpoint-dir", "kept", "--seed", 1).code == 0
-        assert calls[20] == 0
-        assert outputs() != undisturbed
-        calls[:] = [0] * 20
-        assert step(folder, "train", *flags, "--checkpoint-dir", "kept").code == 0
-        assert calls[20] == 12
-    assert outputs() == undisturbed
-    assert not list((folder / "kept").iterdir())
-
-
-def test_errors_are_one_line(prepared, copy_of, step, inputs, quick, monkeypatch):
-    folder = copy_of(prepared)
-    crossvalidate = [*inputs, "--stage", "crossvalidate", *quick]
-
-    def error(*flags):
-        result = step(folder, "train", *flags)
-        assert result.code == 65, result.stderr
+    def error(*flags, code=65):
+        result = step(folder, "train", *inputs, *quick, *flags)
+        assert result.code == code, result.stderr
         assert result.stderr.startswith("ERROR: ") and len(result.stderr.splitlines()) == 1
-        assert not (folder / "models").exists() and not (folder / "predictions").exists()
+        assert not (folder / "models").exists()
         return result.stderr
 
-    for kappa in ("x", "0,-1", "nan", "", "auto"):
-        message = error(*crossvalidate, "--kappa", kappa)
-        assert f"--kappa {kappa!r}" in message, message
-    assert "preset 'best' is unknown" in error(*crossvalidate, "--kappa", "0", "--preset", "best")
+    for kappa in ("x", "0,5", "nan", "", "-1"):
+        message = error("--kappa", kappa)
+        assert f"--kappa {kappa!r}: expected " in message, message
+    assert "preset 'best' is unknown" in error("--preset", "best")
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    message = error(*crossvalidate, "--kappa", "0", "--accelerator", "gpu")
+    message = error("--accelerator", "gpu")
     assert "no CUDA device is visible" in message and "--accelerator auto or cpu" in message
-    message = error(*inputs[:-1], "nofolds.json", "--stage", "crossvalidate", "--kappa", "0")
-    assert "no gene folds" in message
-    gene_sets = read_json(folder / "gene_sets.json")
-    write_json(folder / "gene_sets.json", gene_sets | {"schema_version": "2"})
-    assert "gene_sets.json: expected panel schema version 1, found 2" in error(*crossvalidate, "--kappa", "0")
-    write_json(folder / "gene_sets.json", gene_sets)
-    raw = ad.read_h5ad(folder / "spatial.h5ad")
-    del raw.uns["spatialimpute"]
-    raw.write_h5ad(folder / "spatial.h5ad")
-    seal(folder / "spatial.h5ad")
-    message = error(*crossvalidate, "--kappa", "0")
-    assert "spatial.h5ad: expected counts written by the QC step (schema version 1)" in message
+    text = (folder / "evaluation.json").read_text()
+    (folder / "evaluation.json").write_text(text.replace("knn", "knm"))
+    assert "evaluation.json: damaged" in error("--evaluation", "evaluation.json", code=74)
 
 
 def test_wrong_usage(prepared, step, inputs):
-    for flags in (
-        ["--stage", "both"],
-        [],
-        ["--stage", "final", "--max-steps", "0"],
-        ["--stage", "final", "--seeds", "0"],
-    ):
+    for flags in (["--max-steps", "0"], ["--seeds", "0"], ["--evaluation", "nowhere.json"]):
         assert step(prepared, "train", *inputs, *flags).code == 2
-    assert "Usage" in step(prepared, "train", *inputs).stderr
+    assert "Usage" in step(prepared, "train", "--sample", "s1").stderr
 
 
 def test_training_that_does_not_stay_finite(prepared, copy_of, step, inputs, quick):
-    result = step(copy_of(prepared), "train", *inputs, "--stage", "final", *quick, "--learning-rate", 1e30)
+    result = step(copy_of(prepared), "train", *inputs, *quick, "--learning-rate", 1e30)
     assert result.code == 70
     message = [line for line in result.stderr.splitlines() if line.startswith("ERROR: ")]
     assert len(message) == 1 and "fold none, kappa 0, place 0" in message[0]
 
 
-def test_as_a_process(prepared, tmp_path, inputs):
+def test_as_a_process(prepared, tmp_path):
     """The script stands by itself: imports, exit code, one line and no traceback."""
-    paths = [prepared / part if "." in part else part for part in inputs]
-    command = [sys.executable, SCRIPT, *paths, "--stage", "crossvalidate", "--kappa", "none"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    command = [sys.executable, SCRIPT, "--sample", "s1", "--inputs", prepared / "inputs", "--kappa", "none"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 65
-    assert result.stderr == "ERROR: --kappa 'none': expected numbers, separated by commas\n"
+    assert result.stderr == "ERROR: --kappa 'none': expected `auto` or a number\n"

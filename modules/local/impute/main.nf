@@ -26,8 +26,8 @@ process IMPUTE {
     tuple val(task.process), val('torch'), eval('python3 -c "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))" torch'), topic: versions
 
     script:
-    def evaluation = judged.find { path -> path.name == 'evaluation.json' }
-    def genes = judged.find { path -> path.name == 'genes.tsv' }
+    def evaluation = judged.find { path -> "${path}".endsWith('evaluation.json') }
+    def genes = judged.find { path -> "${path}".endsWith('genes.tsv') }
     def given = [sample: meta.id, inputs: inputs, models: models, evaluation: evaluation, genes: genes, rows: rows]
     """
     impute.py ${flags(given + [threads: task.cpus])} ${options} ${deviceFlag(task.accelerator)}
