@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Builds the images and prints their sizes: images.sh [cpu] [gpu] [-- options for the engine's build].
+# Builds the images of environments (containers/envs) and prints their sizes: images.sh [ENVIRONMENT ...] [-- options for
+# the engine's build]. Without a name: core and gpu.
 # With docker, podman or buildah, whichever is there; ENGINE names one. From the environment, where set:
 # CONTAINER_REGISTRY (what names begin with, as the parameter container_registry), PIP_INDEX_URL, PIP_EXTRA_INDEX_URL.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
 version=$(sed -n "s/^ *version *= '\(.*\)'/\1/p" nextflow.config)
-usage="usage: images.sh [cpu] [gpu] [-- options for the engine's build]"
+usage="usage: images.sh [ENVIRONMENT ...] [-- options for the engine's build]"
 
 fail() {
     echo "images: $*" >&2
@@ -54,13 +55,14 @@ build() {
     DOCKER_BUILDKIT=1 "$engine" build "${arguments[@]}" --tag "$image" "$@" containers
 }
 
-kinds=()
+environments=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
     case $1 in
-        cpu | gpu) kinds+=("$1") ;;
         -h | --help) echo "$usage" && exit ;;
-        *) fail "'$1' is no image; $usage" ;;
+        -* | */* | "") fail "'$1' is no environment; $usage" ;;
+        *) [ -d "containers/envs/$1" ] || fail "'$1' is no environment; $usage" ;;
     esac
+    environments+=("$1")
     shift
 done
 if [ $# -gt 0 ]; then shift; fi
@@ -68,12 +70,12 @@ if [ $# -gt 0 ]; then shift; fi
 engine=${ENGINE:-$(find_engine)}
 obstacle=$(obstacle "$engine")
 [ -z "$obstacle" ] || fail "ENGINE=$engine: $obstacle; fix that, or take another: docker, podman or buildah"
-[ ${#kinds[@]} -gt 0 ] || kinds=(cpu gpu)
-for kind in "${kinds[@]}"; do
-    build "${CONTAINER_REGISTRY:-}spatialimpute-$kind:$version" --file "containers/$kind/Dockerfile" "$@"
+[ ${#environments[@]} -gt 0 ] || environments=(core gpu)
+for environment in "${environments[@]}"; do
+    build "${CONTAINER_REGISTRY:-}spatialimpute-$environment:$version" --build-arg "ENVIRONMENT=$environment" "$@"
 done
 name=Repository
 if [ "$engine" = buildah ]; then name=Name; fi
-for kind in "${kinds[@]}"; do
-    "$engine" images --format "{{.$name}}:{{.Tag}} {{.Size}}" "${CONTAINER_REGISTRY:-}spatialimpute-$kind:$version"
+for environment in "${environments[@]}"; do
+    "$engine" images --format "{{.$name}}:{{.Tag}} {{.Size}}" "${CONTAINER_REGISTRY:-}spatialimpute-$environment:$version"
 done

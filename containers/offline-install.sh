@@ -39,8 +39,8 @@ unpack() {
 
 for archive in images/spatialimpute-*.tar; do
     name=$(basename "$archive" .tar)
-    kind=${name#spatialimpute-}
-    image=spatialimpute-${kind%%-*}:${kind#*-}
+    environment=${name#spatialimpute-}
+    image=spatialimpute-${environment%%-*}:${environment#*-}
     case $engine in
         docker | podman)
             loaded=$("$engine" load --input "$archive" | sed -n 's/^Loaded image[^:]*: *//p')

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes a folder to carry to a machine without network: offline.sh FOLDER ENGINE [cpu] [gpu].
-# ENGINE is that machine's: docker, podman, singularity, apptainer or charliecloud. Images that are not here are built,
+# Makes a folder to carry to a machine without network: offline.sh FOLDER ENGINE [ENVIRONMENT ...].
+# ENGINE is that machine's: docker, podman, singularity, apptainer or charliecloud. Beside the environment core, which
+# every step but those on a GPU needs, the images of those that are named are packed. Images that are not here are built,
 # with docker or podman. In the folder: the pipeline, Nextflow as `make setup` put it here, images, checksums, and
 # install.sh, to be run there.
 set -euo pipefail
@@ -10,7 +11,7 @@ fail() {
     exit 1
 }
 
-usage="usage: offline.sh FOLDER docker|podman|singularity|apptainer|charliecloud [cpu] [gpu]"
+usage="usage: offline.sh FOLDER docker|podman|singularity|apptainer|charliecloud [ENVIRONMENT ...]"
 case ${1:-} in
     -h | --help) echo "$usage" && exit ;;
     "" | -*) fail "$usage" ;;
@@ -24,16 +25,19 @@ esac
 folder=$(realpath -m -- "$1")
 engine=$2
 shift 2
-kinds=(cpu)  # which every step but two needs
-for kind in "$@"; do
-    case $kind in
-        cpu) ;;
-        gpu) kinds+=(gpu) ;;
-        *) fail "'$kind' is no image; $usage" ;;
-    esac
-done
 
 cd "$(dirname "$0")/.."
+environments=(core)
+for environment in "$@"; do
+    case $environment in
+        core) ;;
+        -* | */* | "") fail "'$environment' is no environment; $usage" ;;
+        *)
+            [ -d "containers/envs/$environment" ] || fail "'$environment' is no environment; $usage"
+            environments+=("$environment")
+            ;;
+    esac
+done
 version=$(sed -n "s/^ *version *= '\(.*\)'/\1/p" nextflow.config)
 local=podman
 if command -v docker >/dev/null && docker info >/dev/null 2>&1; then local=docker; fi
@@ -66,14 +70,14 @@ export_flat() {
 reason=$(mkdir "$folder" 2>&1) || fail "cannot make $folder: ${reason##*: }"
 trap clean_up EXIT
 mkdir "$folder/images" "$folder/spatialimpute" "$folder/temporary"
-for kind in "${kinds[@]}"; do
-    image=${CONTAINER_REGISTRY:-}spatialimpute-$kind:$version
-    $local image inspect "$image" >/dev/null 2>&1 || ENGINE=$local containers/images.sh "$kind"
+for environment in "${environments[@]}"; do
+    image=${CONTAINER_REGISTRY:-}spatialimpute-$environment:$version
+    $local image inspect "$image" >/dev/null 2>&1 || ENGINE=$local containers/images.sh "$environment"
     if [ "$engine" = charliecloud ]; then
-        export_flat "$image" "$folder/images/spatialimpute-$kind-$version"
+        export_flat "$image" "$folder/images/spatialimpute-$environment-$version"
     else
         # An engine that is ended leaves what it has there.
-        TMPDIR=$folder/temporary $local save --output "$folder/images/spatialimpute-$kind-$version.tar" "$image"
+        TMPDIR=$folder/temporary $local save --output "$folder/images/spatialimpute-$environment-$version.tar" "$image"
     fi
 done
 

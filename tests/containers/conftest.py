@@ -32,12 +32,12 @@ def engines():
 
 @pytest.fixture(scope="session")
 def build(engines):
-    """Builds an image by images.sh, or takes its layers from an earlier build: `build("cpu")` is its name."""
+    """Builds an image by images.sh, or takes its layers from an earlier build: `build("core")` is its name."""
 
-    def make(kind: str) -> str:
-        name = f"localhost/spatialimpute-{kind}:{VERSION}"
+    def make(name: str) -> str:
+        image = f"localhost/spatialimpute-{name}:{VERSION}"
         free = shutil.disk_usage("/var/lib").free / 1e9
-        if free < 30 and call("podman", "image", "exists", name, check=False).returncode != 0:
+        if free < 30 and call("podman", "image", "exists", image, check=False).returncode != 0:
             pytest.skip(f"{free:.0f} GB free; building and unpacking an image takes 30")
         # What a machine with a registry and certificates of its own does not need.
         options = [
@@ -45,18 +45,18 @@ def build(engines):
             "-v", "/etc/ssl/certs/ca-certificates.crt:/run/host-ca.crt:ro",
             "-v", f"{RECIPES}/pip.conf:/etc/pip.conf:ro",
         ]  # fmt: skip
-        done = call("containers/images.sh", kind, "--", *options, cwd=ROOT, env=environment(ENGINE="buildah"))
+        done = call("containers/images.sh", name, "--", *options, cwd=ROOT, env=environment(ENGINE="buildah"))
         size = done.stdout.strip().splitlines()[-1]
         print(f"\nsize: {size}")
-        assert f"spatialimpute-{kind}:{VERSION}" in size
-        return name
+        assert f"spatialimpute-{name}:{VERSION}" in size
+        return image
 
     return make
 
 
 @pytest.fixture(scope="session")
-def cpu_image(build):
-    return build("cpu")
+def core_image(build):
+    return build("core")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pandas as pd
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT.parent / "shared/recipes"
-PROJECT_PARTS = ("main.nf", "nextflow.config", "nextflow_schema.json", "modules", "bin", "assets")
+PROJECT_PARTS = ("main.nf", "nextflow.config", "nextflow_schema.json", "modules", "bin", "assets", "containers")
 SETTINGS = (ROOT / "nextflow.config").read_text().splitlines()
 VERSION = next(line.split("'")[1] for line in SETTINGS if line.strip().startswith("version"))
 #: No user of the image, nor of this machine.

@@ -63,7 +63,7 @@ def test_help_is_usage(machine, script, option):
 
 
 def test_images_without_an_engine(machine):
-    code, line = ask(machine, "containers/images.sh", "cpu")
+    code, line = ask(machine, "containers/images.sh", "core")
     assert code == 1
     assert line.startswith("images: docker is not installed, and neither podman nor buildah") and "apt install" in line
 
@@ -80,7 +80,7 @@ def test_images_without_an_engine(machine):
 def test_images_with_an_engine_that_cannot_build(machine, engine, script, reason):
     if script:
         add(machine, engine, script)
-    code, line = ask(machine, "containers/images.sh", "cpu", ENGINE=engine)
+    code, line = ask(machine, "containers/images.sh", "core", ENGINE=engine)
     assert code == 1
     assert line.startswith(f"images: ENGINE={engine}: {reason}; ") and "podman or buildah" in line
 
@@ -88,14 +88,14 @@ def test_images_with_an_engine_that_cannot_build(machine, engine, script, reason
 def test_images_take_the_next_engine_where_docker_cannot_build(machine):
     add(machine, "docker", "exit 1")
     add(machine, "podman", '[ $1 = images ] && echo "the size" || exit 0')
-    assert ask(machine, "containers/images.sh", "cpu") == (0, "the size")
+    assert ask(machine, "containers/images.sh", "core") == (0, "the size")
 
 
 @pytest.mark.parametrize(
     ("folder", "words", "message"),
     [
         ("bundle", ["nope"], "'nope' is no engine; usage: "),
-        ("bundle", ["podman", "x"], "'x' is no image; usage: "),
+        ("bundle", ["podman", "x"], "'x' is no environment; usage: "),
         ("bundle", [], "usage: "),
         (".", ["podman"], ". exists; name a new folder"),
         ("/proc/x", ["podman"], "cannot make /proc/x: "),

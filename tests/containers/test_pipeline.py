@@ -13,12 +13,12 @@ process.'withName:QC'.memory = {{ task.attempt == 1 ? 60.MB : 4.GB }}
 
 
 @pytest.fixture(scope="module")
-def podman(workplace, cpu_image):
+def podman(workplace, core_image):
     return workplace.run("podman", "podman", config=STRICT)
 
 
 @pytest.fixture(scope="module")
-def bundle(workplace, cpu_image):
+def bundle(workplace, core_image):
     """What offline.sh makes for a machine with Charliecloud, put into place there, and the command that this prints."""
     folder = workplace.folder / "bundle"
     call("containers/offline.sh", folder, "charliecloud", cwd=ROOT)
@@ -32,7 +32,7 @@ def test_podman_without_network_home_root_and_a_writable_system(local, podman):
     assert podman.digests() == local.digests()
     launchers = podman.launchers()
     assert all("--network=none --read-only --tmpfs /tmp --cap-drop=ALL" in text for text in launchers)
-    assert all(f" spatialimpute-cpu:{VERSION} " in text for text in launchers)
+    assert all(f" spatialimpute-core:{VERSION} " in text for text in launchers)
 
 
 def test_a_container_over_its_memory_is_tried_again_with_more(podman):
@@ -44,15 +44,16 @@ def test_a_container_over_its_memory_is_tried_again_with_more(podman):
     assert set(again["status"]) == {"COMPLETED"}
 
 
-def test_the_gpu_image_has_all_that_training_and_imputation_need(workplace, local, podman, gpu_image):
+def test_the_gpu_image_has_all_that_tasks_on_a_gpu_need(workplace, local, podman, core_image, gpu_image):
     """On a CPU here, since a container can be given no GPU that is not there."""
-    image = f"process.'withLabel:process_gpu'.container = '{gpu_image}'\n"
+    chosen = f"task.ext.gpu ? '{gpu_image}' : '{core_image}'"
+    image = f"process.'withLabel:process_gpu'.container = {{ {chosen} }}\n"
     run = workplace.run("gpu", "podman", "-resume", config=STRICT + image)
     assert len([text for text in run.launchers() if f"spatialimpute-gpu:{VERSION} " in text]) == 6
     assert run.digests() == local.digests()
 
 
-def test_the_default_options_of_podman(workplace, cpu_image):
+def test_the_default_options_of_podman(workplace, core_image):
     """Those of the profile itself, as root runs it."""
     run = workplace.run("default", "podman", "--cv_folds", "0", "--max_steps", "2")
     assert all("--network none --read-only" in text for text in run.launchers())
@@ -69,14 +70,14 @@ def test_charliecloud_from_a_bundle_on_a_machine_without_network(workplace, loca
         "charliecloud", "charliecloud", before=("unshare", "--net"), checkout=folder / "spatialimpute",
         NXF_OFFLINE="true", NXF_CHARLIECLOUD_CACHEDIR=str(folder / "images"), USER="root",
     )  # fmt: skip
-    assert all("ch-run" in text and f"spatialimpute-cpu+{VERSION} " in text for text in run.launchers())
+    assert all("ch-run" in text and f"spatialimpute-core+{VERSION} " in text for text in run.launchers())
     assert run.digests() == local.digests()
 
 
 @pytest.fixture
 def stand_in(engines):
     """Settings under which an image of little size is the pipeline's, and its name."""
-    name = f"localhost/elsewhere/spatialimpute-cpu:{VERSION}"
+    name = f"localhost/elsewhere/spatialimpute-core:{VERSION}"
     call("podman", "tag", "debian:12-slim", name)
     yield environment(CONTAINER_REGISTRY="localhost/elsewhere/"), name
     call("podman", "untag", "debian:12-slim", name)
@@ -87,22 +88,22 @@ def test_a_bundle_of_archives_is_loaded_under_the_name_that_the_pipeline_uses(tm
     """A program in the engine's place tells what it is asked to do: the real image's name is not to be overwritten."""
     variables, name = stand_in
     folder = tmp_path / "bundle"
-    call("containers/offline.sh", folder, engine, "cpu", cwd=ROOT, env=variables)
+    call("containers/offline.sh", folder, engine, "core", cwd=ROOT, env=variables)
     fake = tmp_path / engine
     load = f'exec {shutil.which("podman")} load -i "$3"'
     fake.write_text(f'#!/bin/bash\n[ $1 != info ] || exit 0\necho "$@" >> {tmp_path}/asked\n[ $1 != load ] || {load}\n')
     fake.chmod(0o755)
     installed = call(folder / "install.sh", env=environment(PATH=f"{tmp_path}:/usr/bin:/bin"))
     loading, naming = (tmp_path / "asked").read_text().splitlines()
-    assert loading == f"load --input images/spatialimpute-cpu-{VERSION}.tar"
-    assert naming == f"tag {name} spatialimpute-cpu:{VERSION}"
+    assert loading == f"load --input images/spatialimpute-core-{VERSION}.tar"
+    assert naming == f"tag {name} spatialimpute-core:{VERSION}"
     assert f"-profile {engine} " in installed.stdout.splitlines()[-1]
 
 
 def test_a_damaged_bundle_is_refused(tmp_path, stand_in):
     folder = tmp_path / "bundle"
     call("containers/offline.sh", folder, "podman", cwd=ROOT, env=stand_in[0])
-    archive = folder / f"images/spatialimpute-cpu-{VERSION}.tar"
+    archive = folder / f"images/spatialimpute-core-{VERSION}.tar"
     with archive.open("r+b") as file:
         file.seek(1000)
         file.write(b"x")
@@ -111,7 +112,7 @@ def test_a_damaged_bundle_is_refused(tmp_path, stand_in):
     assert f"{archive.name}: FAILED" in done.stdout
 
 
-def test_singularity(workplace, local, cpu_image):
+def test_singularity(workplace, local, core_image):
     engine = next((name for name in ("apptainer", "singularity") if shutil.which(name)), None)
     if engine is None:
         pytest.skip("neither Singularity nor Apptainer on this machine, and no package of either to install")
