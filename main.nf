@@ -1,7 +1,7 @@
 #!/usr/bin/env nextflow
 
 include { SPATIALIMPUTE } from './modules/workflows/spatialimpute.nf'
-include { closing ; helpText ; lockFolder ; missing } from './modules/functions.nf'
+include { closing ; helpText ; lockFolder ; missing } from './modules/run.nf'
 include { stepOptions   } from './modules/options.nf'
 
 workflow {

@@ -1,4 +1,5 @@
-include { commaList ; flags } from './functions.nf'
+include { commaList ; flags  } from './functions.nf'
+include { checkpointFolder } from './run.nf'
 
 /*
  * Which parameter reaches which step. Each step takes its own options as an input, so that a changed
@@ -8,9 +9,7 @@ include { commaList ; flags } from './functions.nf'
 // Step -> the options of its command line.
 def stepOptions(params) {
     // What a result depends on, without which sheet named it, where it goes and on what machine it is made.
-    def science = params.findAll { name, _value ->
-        !(name in ['input', 'outdir', 'publish_dir_mode', 'accelerator', 'gpu_cluster_options', 'container_registry', 'help'])
-    }
+    def science = params.findAll { name, _value -> !(name in elsewhere()) }
     def train = [
         preset: params.preset,
         encoder: params.encoder,
@@ -23,9 +22,7 @@ def stepOptions(params) {
         reference_likelihood: params.reference_likelihood,
         seeds: params.seeds,
         seed: params.seed,
-        accelerator: params.accelerator,
-        // A killed training continues from here, in whatever task directory it is tried again.
-        checkpoint_dir: "${workflow.workDir}/checkpoints",
+        checkpoint_dir: checkpointFolder(workflow.workDir),
     ]
     def steps = [
         qc: [
@@ -39,18 +36,28 @@ def stepOptions(params) {
             n_top_genes: params.n_top_genes,
             max_shared_genes: params.max_shared_genes,
             min_shared_genes: params.min_shared_genes,
+            score_cells: params.score_cells,
             seed: params.seed,
         ],
         crossvalidate: train + [kappa: params.kappa == 'auto' ? commaList(params.kappa_grid) : params.kappa],
-        finish: train + [kappa: params.kappa],
+        train: train + [kappa: params.kappa],
         evaluate: [preset: params.preset, verdict_pass: params.verdict_pass, verdict_warn: params.verdict_warn],
         impute: [
             n_samples: params.n_samples,
             interval: params.interval,
             seed: params.seed,
-            accelerator: params.accelerator,
+            imputed_format: params.imputed_format,
+            layers: commaList(params.layers),
             params_json: groovy.json.JsonOutput.toJson(science),
         ],
     ]
     return steps.collectEntries { step, options -> [step, flags(options)] }
+}
+
+// Parameters that no result depends on.
+def elsewhere() {
+    return [
+        'input', 'outdir', 'publish_dir_mode', 'cells_per_task', 'accelerator', 'gpu_cluster_options', 'container_registry',
+        'help',
+    ]
 }

@@ -1,36 +1,32 @@
-include { TRAIN as TRAIN_CROSSVALIDATE } from '../local/train/main.nf'
-include { BASELINE                     } from '../local/baseline/main.nf'
-include { EVALUATE                     } from '../local/evaluate/main.nf'
+include { PREDICT  } from '../local/predict/main.nf'
+include { EVALUATE } from '../local/evaluate/main.nf'
 
-// Every shared gene predicted by models and baselines that never saw its spatial counts, and the scores.
+// Every shared gene predicted by methods that never saw its spatial counts, and the scores.
 workflow CROSSVALIDATE {
     take:
-    counts         // [sample, spatial, [references], gene_sets]
-    baselines      // names of methods
+    inputs         // [meta, folder]
+    methods        // maps of assets/methods.json, gimVI among them
     options        // step -> its options
     package_digest
 
     main:
-    TRAIN_CROSSVALIDATE(
-        counts.map { sample -> sample + [[]] },
-        'crossvalidate',
-        options.crossvalidate,
+    PREDICT(
+        inputs
+            .combine(channel.fromList(methods))
+            .map { meta, folder, method -> [meta, folder, method, method.name == 'gimvi' ? options.crossvalidate : ''] },
         package_digest,
     )
-    BASELINE(counts.combine(channel.fromList(baselines)), package_digest)
-
-    predictions = TRAIN_CROSSVALIDATE.out.predictions
-        .mix(BASELINE.out.predictions)
-        .map { sample, files -> [groupKey(sample, baselines.size() + 1), files] }
-        .groupTuple()
-        .map { sample, files -> [sample.toString(), files.flatten().sort { path -> path.name }] }
-    EVALUATE(counts.join(predictions), options.evaluate, package_digest)
-    evaluation = EVALUATE.out.evaluation
-    scores = EVALUATE.out.scores
-    models = TRAIN_CROSSVALIDATE.out.models
+    // A method that failed leaves its sample's group incomplete, which then comes once no more predictions can. Without
+    // gimVI's there is nothing to impute with.
+    predictions = PREDICT.out.predictions
+        .groupTuple(size: methods.size(), remainder: true)
+        .filter { _meta, names, _files -> 'gimvi' in names }
+        .map { meta, names, files -> [meta, files.flatten().sort { path -> path.name }, methods*.name - names] }
+    EVALUATE(inputs.join(predictions), options.evaluate, package_digest)
+    judged = EVALUATE.out.judged.map { meta, evaluation, genes -> [meta, [evaluation, genes]] }
+    results = PREDICT.out.models.join(judged).join(EVALUATE.out.scores).map { group -> [group[0], group[1..-1].flatten()] }
 
     emit:
-    evaluation // [sample, evaluation.json, genes.tsv]
-    scores     // [sample, scores.tsv, chosen prediction]
-    models     // [sample, folder]
+    judged  // [meta, [evaluation.json, genes.tsv]]
+    results // [meta, files for the report]
 }

@@ -1,34 +1,52 @@
-include { TRAIN as TRAIN_FINAL } from '../local/train/main.nf'
-include { IMPUTE               } from '../local/impute/main.nf'
+include { TRAIN  } from '../local/train/main.nf'
+include { IMPUTE } from '../local/impute/main.nf'
+include { GATHER } from '../local/gather/main.nf'
 
 // The final models, trained on all shared genes, and what they say of every target in every spatial cell.
 workflow IMPUTE_GENES {
     take:
-    counts         // [sample, spatial, [references], gene_sets]
-    evaluation     // [sample, evaluation.json, genes.tsv]; empty lists without cross-validation
+    inputs         // [meta, folder]
+    judged         // [meta, [evaluation.json, genes.tsv]]; empty lists without cross-validation
+    method         // gimVI's map of assets/methods.json
+    cells_per_task
     options        // step -> its options
     package_digest
 
     main:
-    TRAIN_FINAL(
-        counts.join(evaluation).map { sample -> sample[0..4] },
-        'final',
-        options.finish,
-        package_digest,
-    )
-    IMPUTE(
-        counts.join(TRAIN_FINAL.out.models).join(evaluation),
-        options.impute,
-        package_digest,
-    )
-    imputed = IMPUTE.out.imputed
-    // The gene table: EVALUATE's, or without cross-validation IMPUTE's own.
-    judged = evaluation.map { sample, _evaluation, genes -> [sample, genes] }.filter { _sample, genes -> genes }
-    genes = judged.mix(IMPUTE.out.genes)
-    models = TRAIN_FINAL.out.models
+    TRAIN(inputs.join(judged), method, options.train, package_digest)
+    ranges = inputs
+        .join(TRAIN.out.models)
+        .join(judged)
+        .flatMap { meta, folder, models, files ->
+            rowRanges(meta.n_spatial, cells_per_task as long).collect { rows -> [meta, folder, models, files, rows] }
+        }
+    IMPUTE(ranges, method, options.impute, package_digest)
+
+    parts = IMPUTE.out.part
+        .map { meta, rows, part -> [groupKey(meta, rowRanges(meta.n_spatial, cells_per_task as long).size()), [rows, part]] }
+        .groupTuple()
+        .map { key, found ->
+            def ordered = found.sort { entry -> entry[0].tokenize(':')[0] as long }
+            [key.groupTarget, ordered.collect { entry -> entry[1] }]
+        }
+    GATHER(inputs.join(parts), package_digest)
+
+    whole = IMPUTE.out.imputed.filter { _meta, imputed, _latent, _genes -> imputed }
+    results = TRAIN.out.models
+        .join(whole.mix(GATHER.out.imputed))
+        .map { group -> [group[0], group[1..-1].flatten()] }
 
     emit:
-    imputed // [sample, imputed.h5ad, latent.h5ad]
-    genes   // [sample, genes.tsv]
-    models  // [sample, folder]
+    results // [meta, files for the report]
+}
+
+// Ranges of a sample's rows, each a task's; null for a task that takes them all. They begin where a block of random
+// numbers begins.
+def rowRanges(n_cells, cells_per_task) {
+    def block = 1024
+    def step = Math.max(1L, cells_per_task.intdiv(block)) * block
+    if (n_cells <= step) {
+        return [null]
+    }
+    return (0..<n_cells).step(step as int).collect { start -> "${start}:${Math.min(start + step, n_cells)}".toString() }
 }

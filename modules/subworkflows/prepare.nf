@@ -1,6 +1,6 @@
-include { QC                         } from '../local/qc/main.nf'
-include { SELECT_GENES               } from '../local/select_genes/main.nf'
-include { existingFiles ; folderContents } from '../functions.nf'
+include { QC                                       } from '../local/qc/main.nf'
+include { SELECT_GENES                             } from '../local/select_genes/main.nf'
+include { bytesOf ; existingFiles ; folderContents } from '../functions.nf'
 
 // Clean counts of each dataset, each file read once, and the genes of each sample.
 workflow PREPARE {
@@ -29,7 +29,8 @@ workflow PREPARE {
         .unique()
         .map { meta, names ->
             def paths = names.collect { name -> file(name, glob: false) }
-            [meta, paths, folderContents(paths[0])]
+            def contents = folderContents(paths[0])
+            [meta, paths, contents, bytesOf(paths, contents)]
         }
     QC(raw, shared_files.gene_aliases, options.qc, package_digest)
 
@@ -49,28 +50,39 @@ workflow PREPARE {
     datasets = clean.spatial
         .map { meta, counts, qc -> [meta.id, counts, qc] }
         .join(clean_references)
-
-    requested = rows.map { row -> [row.sample, [shared_files.genes, row.genes].findAll { text -> text }] }
-    selection = datasets
-        .join(requested)
-        .multiMap { sample, spatial_counts, _qc, reference_counts, _reference_qc, genes ->
-            def (named, listed) = genes.split { text -> existingFiles(text, workflow.launchDir) }
-            counts: [sample, spatial_counts, reference_counts]
-            genes: [listed, named.collect { text -> file(text, glob: false) }]
+        .map { sample, counts, qc, reference_counts, reference_qc ->
+            def meta = [id: sample, n_spatial: cellsIn([qc]), n_reference: cellsIn(reference_qc)]
+            [sample, meta, counts, reference_counts, [qc] + reference_qc]
         }
-    SELECT_GENES(selection.counts, selection.genes, shared_files.gene_folds, options.select_genes, package_digest)
+    qc = datasets.map { _sample, meta, _counts, _references, qc -> [meta, qc] }
 
-    results = datasets
-        .join(SELECT_GENES.out.gene_sets)
-        .multiMap { sample, spatial_counts, spatial_qc, reference_counts, reference_qc, gene_sets, renamed ->
-            counts: [sample, renamed ? renamed[0] : spatial_counts, reference_counts, gene_sets]
-            qc: [sample, [spatial_qc] + reference_qc]
-        }
-    counts = results.counts
-    qc = results.qc
+    requested = rows.map { row ->
+        def (named, listed) = [shared_files.genes, row.genes].findAll().split { text -> existingFiles(text, workflow.launchDir) }
+        [row.sample, listed, named.collect { text -> file(text, glob: false) }, foldsOf(row.sample, shared_files.gene_folds)]
+    }
+    SELECT_GENES(
+        datasets
+            .map { sample, meta, counts, reference_counts, _qc -> [sample, meta, counts, reference_counts] }
+            .join(requested)
+            .map { group -> group[1..-1] },
+        options.select_genes,
+        package_digest,
+    )
+    inputs = SELECT_GENES.out.inputs
 
     emit:
     samples // names
-    counts  // [sample, spatial, [references], gene_sets]
-    qc      // [sample, [qc.json of each]]
+    inputs  // [meta, folder]
+    qc      // [meta, [qc.json of each dataset]]
+}
+
+// Cells that QC left, summed over datasets.
+def cellsIn(summaries) {
+    return summaries.collect { path -> new groovy.json.JsonSlurper().parseText(path.text).n_cells }.sum()
+}
+
+// A sample's own folds as JSON, so that an edit of another sample's is none of its own; null where it has none.
+def foldsOf(sample, gene_folds) {
+    def folds = gene_folds ? new groovy.json.JsonSlurper().parseText(gene_folds[0].text)[sample] : null
+    return folds ? groovy.json.JsonOutput.toJson([(sample): folds]) : null
 }

@@ -1,71 +1,53 @@
-include { REPORT  } from '../local/report/main.nf'
-include { MULTIQC } from '../local/multiqc/main.nf'
+include { REPORT   } from '../local/report/main.nf'
+include { MULTIQC  } from '../local/multiqc/main.nf'
+include { failures } from '../run.nf'
 
 // Figures per sample, and one report over all samples.
 workflow REPORT_RESULTS {
     take:
     samples        // every sample's name
-    results        // [sample, spatial, [references], gene_sets, [qc], [models], imputed, latent, genes,
-                   //  evaluation, scores, prediction]
+    inputs         // [meta, folder]
+    results        // [meta, files]; of a sample that failed, not all of them
+    n_results      // elements that a sample has in results if all went well
     parameters     // name -> value
     package_digest
 
     main:
-    REPORT(results, package_digest)
-    without_results = samples
-        .map { sample -> [sample, true] }
-        .join(REPORT.out.figures.map { sample, _figures -> [sample, true] }, remainder: true)
-        .filter { _sample, _wanted, reported -> !reported }
-        .map { sample, _wanted, _reported -> sample }
-        .toSortedList()
-        .map { names -> failedHeadlines(names) }
+    complete = results
+        .groupTuple(size: n_results)
+        .map { meta, files -> [meta, files.flatten().sort { path -> path.toUriString() }] }
+    REPORT(inputs.join(complete), package_digest)
 
     versions = channel.topic('versions')
         .unique()
         .toSortedList { one, other -> one.toString() <=> other.toString() }
-        .map { rows -> versionsYaml(rows, workflow.manifest.version, workflow.nextflow.version) }
+    // Once no more versions can come, all other tasks have ended, and the trace tells why what failed did.
+    run = samples
+        .toSortedList()
+        .map { names -> [names] }
+        .combine(REPORT.out.figures.map { meta, _figures -> meta.id }.toSortedList().map { names -> [names] })
+        .combine(versions.map { rows -> [rows] })
+        .map { names, reported, rows ->
+            [
+                parameters: parameters,
+                samples: reported,
+                failed: names - reported,
+                failures: failures(parameters.outdir),
+                versions: rows + [
+                    ['Workflow', 'spatialimpute', workflow.manifest.version],
+                    ['Workflow', 'Nextflow', workflow.nextflow.version.toString()],
+                ],
+            ]
+        }
     MULTIQC(
         REPORT.out.sections.flatten().toSortedList { one, other -> one.name <=> other.name }.filter { files -> files },
         file("${projectDir}/assets/multiqc_config.yml"),
         file("${projectDir}/assets/multiqc"),
-        parametersTable(parameters),
-        without_results,
-        versions,
+        run.map { facts -> groovy.json.JsonOutput.toJson(facts) }.first(),
         package_digest,
     )
     report = MULTIQC.out.report
 
     emit:
     report
-}
-
-// Versions by process, in the form that MultiQC reads.
-def versionsYaml(rows, pipeline, nextflow) {
-    def versions = [Workflow: [spatialimpute: pipeline, Nextflow: nextflow.toString()]]
-    rows.each { process, tool, version ->
-        def name = process.tokenize(':').last()
-        versions[name] = (versions[name] ?: [:]) + [(tool): version]
-    }
-    // JSON is YAML too.
-    return groovy.json.JsonOutput.prettyPrint(groovy.json.JsonOutput.toJson(versions)) + '\n'
-}
-
-// The parameters as a table, safe to show in HTML.
-def parametersTable(parameters) {
-    def rows = parameters.collect { name, value ->
-        def text = "${value == null ? 'not set' : value}"
-            .replaceAll(/\s/, ' ')
-            .replace('&', '&amp;')
-            .replace('<', '&lt;')
-            .replace('>', '&gt;')
-        "${name}\t${text}"
-    }
-    return (["# id: params", "Parameter\tValue"] + rows).join('\n') + '\n'
-}
-
-// Rows of the report's first table for samples without results; MultiQC adds them to those that REPORT wrote.
-def failedHeadlines(names) {
-    def reason = 'A step failed; its message ends the log of the run.'
-    def rows = names.collectEntries { name -> [name, [headline: 'failed', reason: reason]] }
-    return rows ? groovy.json.JsonOutput.toJson([id: 'headline', plot_type: 'table', data: rows]) : ''
 }

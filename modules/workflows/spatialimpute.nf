@@ -3,7 +3,8 @@ include { PREPARE        } from '../subworkflows/prepare.nf'
 include { CROSSVALIDATE  } from '../subworkflows/crossvalidate.nf'
 include { IMPUTE_GENES   } from '../subworkflows/impute.nf'
 include { REPORT_RESULTS } from '../subworkflows/report.nf'
-include { commaList ; existingFiles ; packageDigest ; sheetFiles ; sheetRows } from '../functions.nf'
+include { commaList ; packageDigest ; parameterFile ; sheetFiles ; sheetRows } from '../functions.nf'
+include { chosenMethods  } from '../methods.nf'
 
 workflow SPATIALIMPUTE {
     take:
@@ -12,10 +13,11 @@ workflow SPATIALIMPUTE {
 
     main:
     package_digest = packageDigest()
+    methods = chosenMethods("${commaList(parameters.methods)}".tokenize(', '))
     sheet = file(parameters.input, glob: false)
     rows = sheetRows(sheet)
     named = ['genes', 'gene_folds', 'gene_aliases']
-        .collectEntries { name -> [name, existingFiles(parameters[name], workflow.launchDir)] }
+        .collectEntries { name -> [name, parameterFile(parameters[name], workflow.launchDir)] }
 
     CHECK_INPUTS(
         sheet,
@@ -32,35 +34,25 @@ workflow SPATIALIMPUTE {
         options,
         package_digest,
     )
+    inputs = PREPARE.out.inputs
 
-    if ("${parameters.cv_folds}" == '0') {
-        unscored = PREPARE.out.counts.map { sample -> [sample[0], [], []] }
-        evaluation = unscored
-        scores = unscored
-        crossvalidated = channel.empty()
+    crossvalidated = "${parameters.cv_folds}" != '0'
+    if (crossvalidated) {
+        CROSSVALIDATE(inputs, methods, options, package_digest)
+        judged = CROSSVALIDATE.out.judged
+        scored = CROSSVALIDATE.out.results
     }
     else {
-        CROSSVALIDATE(PREPARE.out.counts, "${commaList(parameters.baselines)}".tokenize(', ').unique(), options, package_digest)
-        evaluation = CROSSVALIDATE.out.evaluation
-        scores = CROSSVALIDATE.out.scores
-        crossvalidated = CROSSVALIDATE.out.models
+        judged = inputs.map { meta, _folder -> [meta, []] }
+        scored = channel.empty()
     }
-    IMPUTE_GENES(PREPARE.out.counts, evaluation, options, package_digest)
+    IMPUTE_GENES(inputs, judged, methods[0], parameters.cells_per_task, options, package_digest)
 
-    models = IMPUTE_GENES.out.models
-        .join(crossvalidated, remainder: true)
-        .filter { _sample, final_models, _crossvalidated -> final_models }
-        .map { sample, final_models, cv_models -> [sample, [cv_models, final_models].findAll()] }
-    results = PREPARE.out.counts
-        .join(PREPARE.out.qc)
-        .join(models)
-        .join(IMPUTE_GENES.out.imputed)
-        .join(IMPUTE_GENES.out.genes)
-        .join(evaluation.map { sample, scored, _genes -> [sample, scored] })
-        .join(scores)
     REPORT_RESULTS(
         PREPARE.out.samples,
-        results,
+        inputs,
+        PREPARE.out.qc.mix(scored, IMPUTE_GENES.out.results),
+        crossvalidated ? 3 : 2,
         parameters,
         package_digest,
     )

@@ -1,4 +1,4 @@
-"""The `test` profile through a real Slurm, with the site's template: GPU requests, job arrays, killed jobs."""
+"""The `test` profile through a real Slurm, with the site's template: GPU requests, methods, killed jobs."""
 
 import re
 
@@ -8,7 +8,7 @@ import pytest
 #: A node of this size for every job, and in each job's log the GPUs that Slurm gave it. They are pretended ones, so
 #: that steps must not insist on them (accelerator auto), and the options have to be given.
 LIMITS = """
-process.'withLabel:process_gpu'.queue = 'gpu'
+process.'withLabel:process_gpu'.queue = { task.ext.gpu ? 'gpu' : 'main' }
 process.resourceLimits = [cpus: 2, memory: 3.GB, time: 10.min]
 process.beforeScript = 'echo "GPUs: ${CUDA_VISIBLE_DEVICES:-none}"'
 """
@@ -42,7 +42,7 @@ def runs(begin):
     dying = begin(
         "dying",
         "-stub-run",
-        "--baselines",
+        "--methods",
         "knn",
         f"--gpu_cluster_options={OWN_REQUEST}",
         profile="test,slurm,gpu,local",
@@ -75,22 +75,23 @@ def test_the_test_profile_runs_through_slurm(whole, slurm):
     assert len(ended) >= len(whole.jobs)
 
 
-def test_training_and_imputation_get_a_gpu_and_nothing_else_does(whole):
-    on_gpu = {"TRAIN_CROSSVALIDATE", "TRAIN_FINAL", "IMPUTE"}
+def can_use_a_gpu(job) -> bool:
+    return job.row["process"] in ("TRAIN", "IMPUTE") or job.row["tag"].endswith(" gimvi")
+
+
+def test_what_can_use_a_gpu_gets_one_and_nothing_else_does(whole):
     for job in whole.jobs:
-        needs = job.row["process"] in on_gpu
+        needs = can_use_a_gpu(job)
         assert ("--gres=gpu:1" in header(job)) == needs, job.row["name"]
         assert ("-p gpu" in header(job)) == needs, job.row["name"]
         assert bool(re.search(r"^GPUs: \d$", job.log, re.M)) == needs, job.row["name"]
-    assert on_gpu <= {job.row["process"] for job in whole.jobs}
+    assert {job.row["process"] for job in whole.jobs if can_use_a_gpu(job)} == {"PREDICT", "TRAIN", "IMPUTE"}
 
 
-def test_baselines_of_a_sample_are_one_job_array(whole, slurm):
-    baselines = whole.of("BASELINE")
-    assert len(baselines) == 6
-    arrays = {re.sub(r"_\d+$", "", str(job.row["native_id"])) for job in baselines}
-    assert len(arrays) == 2
-    assert sorted(str(job.row["native_id"]).split("_")[1] for job in baselines) == ["0", "0", "1", "1", "2", "2"]
+def test_each_method_is_a_job_that_asks_for_its_own_cores(whole):
+    asked = {(job.row["tag"], "-c 2" in header(job)) for job in whole.of("PREDICT")}
+    by_method = {"gimvi": True, "knn": True, "celltype": True, "total": False}
+    assert asked == {(f"{s} {m}", more) for s in ("cortex_1", "cortex_2") for m, more in by_method.items()}
 
 
 def test_a_job_over_its_time_limit_is_retried_with_more_time(dying, slurm):
@@ -110,8 +111,8 @@ def test_a_job_that_leaves_no_exit_code_is_retried_with_more_memory(dying):
 
 
 def test_a_required_gpu_is_asked_for_as_the_user_says(dying):
-    asking = {job.row["process"] for job in dying.jobs if OWN_REQUEST in header(job)}
-    assert asking == {"TRAIN_CROSSVALIDATE", "TRAIN_FINAL", "IMPUTE"}
+    asking = {job.row["name"] for job in dying.jobs if OWN_REQUEST in header(job)}
+    assert asking and asking == {job.row["name"] for job in dying.jobs if can_use_a_gpu(job)}
 
 
 @pytest.mark.parametrize(

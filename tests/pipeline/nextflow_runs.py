@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-PROJECT_PARTS = ("main.nf", "nextflow.config", "nextflow_schema.json", "modules", "bin", "assets")
+PROJECT_PARTS = ("main.nf", "nextflow.config", "nextflow_schema.json", "modules", "bin", "assets", "containers")
 
 
 @dataclass

@@ -1,10 +1,12 @@
 """The workflow's shape, by stub runs: which tasks run, with what, and which of them again."""
 
+import json
+
 import pytest
 
 SAMPLE_STEPS = [
-    "BASELINE {} celltype", "BASELINE {} knn", "BASELINE {} total", "EVALUATE {}", "IMPUTE {}", "QC {}", "REPORT {}",
-    "SELECT_GENES {}", "TRAIN_CROSSVALIDATE {}", "TRAIN_FINAL {}",
+    "EVALUATE {}", "IMPUTE {}", "PREDICT {} celltype", "PREDICT {} gimvi", "PREDICT {} knn", "PREDICT {} total",
+    "QC {}", "REPORT {}", "SELECT_GENES {}", "TRAIN {}",
 ]  # fmt: skip
 COMMON = ["CHECK_INPUTS sheet", "MULTIQC"]
 
@@ -69,8 +71,10 @@ def test_a_new_sample_runs_only_its_own_tasks(workplace, first, row):
     assert grown.ran == steps_of("c")
 
 
-def test_an_edited_library_file_runs_every_step_that_imports_it(workplace, first):
-    library = workplace.project / "bin/spatialimpute/errors.py"
+@pytest.mark.parametrize("name", ["bin/spatialimpute/errors.py", "containers/local/requirements.lock"])
+def test_another_library_runs_every_step(workplace, first, name):
+    """One of the package's own, which every step imports, or the lock that all the others are of."""
+    library = workplace.project / name
     original = library.read_text()
     library.write_text(original + "\n# edited\n")
     edited = workplace.run("--input", "sheet.csv", "-stub-run", "-resume")
@@ -78,14 +82,66 @@ def test_an_edited_library_file_runs_every_step_that_imports_it(workplace, first
     assert edited.ran == first.ran
 
 
+def test_the_lock_of_a_method_s_own_environment_runs_that_method_again(workplace, first):
+    methods = workplace.project / "assets/methods.json"
+    lock = workplace.project / "containers/envs/own/requirements.lock"
+    original = methods.read_text()
+    entries = json.loads(original)
+    entries["other"] = entries["knn"] | {"environment": "own", "command": "python other.py"}
+    methods.write_text(json.dumps(entries))
+    lock.parent.mkdir()
+    options = ("--input", "sheet.csv", "--methods", "knn,other", "-stub-run", "-resume")
+    ran = []
+    for version in ("1", "2"):
+        lock.write_text(f"other=={version}\n")
+        ran.append(workplace.run(*options, outdir=str(workplace.cwd / "own")).ran)
+    methods.write_text(original)
+    assert [name for name in ran[0] if name.startswith("PREDICT")] == ["PREDICT a other", "PREDICT b other"]
+    assert [name for name in ran[1] if name.startswith("PREDICT")] == ["PREDICT a other", "PREDICT b other"]
+
+
+def test_folds_of_one_sample_are_no_other_s(workplace, first):
+    """`gene_folds` is one file for all; without it again, so that later runs find the first one's tasks."""
+    file = workplace.cwd / "folds.json"
+    options = ("--input", "sheet.csv", "--gene_folds", "folds.json", "-stub-run", "-resume")
+    folds = {"a": [["Gad1"], ["Sst"]], "b": [["Gad1"], ["Sst"]]}
+    file.write_text(json.dumps(folds))
+    given = workplace.run(*options, outdir=str(workplace.cwd / "folds"))
+    file.write_text(json.dumps(folds | {"b": [["Gad1"], ["Pvalb"]]}))
+    edited = workplace.run(*options, outdir=str(workplace.cwd / "folds"))
+    assert given.code == edited.code == 0, given.text + edited.text
+    assert "SELECT_GENES a" in given.ran
+    steps = [step.format("b") for step in SAMPLE_STEPS if not step.startswith("QC")]
+    assert edited.ran == sorted([*COMMON, *steps])
+
+
 def test_without_cross_validation_nothing_is_scored(workplace, first):
     run = workplace.run("--input", "sheet.csv", "-stub-run", "--cv_folds", "0", outdir=str(workplace.cwd / "unscored"))
     assert run.code == 0, run.text
     assert {name.split()[0] for name in run.ran} == {
-        "CHECK_INPUTS", "QC", "SELECT_GENES", "TRAIN_FINAL", "IMPUTE", "REPORT", "MULTIQC",
+        "CHECK_INPUTS", "QC", "SELECT_GENES", "TRAIN", "IMPUTE", "REPORT", "MULTIQC",
     }  # fmt: skip
     assert (run.outdir / "a/genes.tsv").exists()
     assert not (run.outdir / "a/evaluation").exists()
+
+
+def test_a_sample_of_many_cells_is_imputed_by_ranges_of_its_rows(workplace, first):
+    """A stub's sample has 2,500 cells. Ranges begin where a block of random numbers does."""
+    outdir = workplace.cwd / "ranges"
+    run = workplace.run(
+        "--input", "sheet.csv", "--cv_folds", "0", "--cells_per_task", "1500", "-stub-run", outdir=str(outdir)
+    )
+    assert run.code == 0, run.text
+    ranges = ["0:1024", "1024:2048", "2048:2500"]
+    assert [name for name in run.ran if name.startswith(("IMPUTE", "GATHER"))] == [
+        "GATHER a", "GATHER b", *(f"IMPUTE {sample} {rows}" for sample in "ab" for rows in ranges),
+    ]  # fmt: skip
+    gathered = run.trace[(run.trace["process"] == "GATHER") & (run.trace["tag"] == "a")]["workdir"].item()
+    parts = [(workplace.cwd / gathered / f"part{i}").resolve().parent for i in (1, 2, 3)]
+    trace = run.trace.set_index("workdir")["tag"]
+    assert [trace[str(part)] for part in parts] == [f"a {rows}" for rows in ranges]
+    assert {"imputed.h5ad", "genes.tsv"} <= {path.name for path in (outdir / "a").iterdir()}
+    assert (outdir / "a/models/latent.h5ad").exists()
 
 
 def test_several_references_reach_a_sample_in_the_order_of_the_sheet(workplace, row, tissue):
@@ -96,8 +152,8 @@ def test_several_references_reach_a_sample_in_the_order_of_the_sheet(workplace, 
     assert run.code == 0, run.text
     assert [name for name in run.ran if name.startswith("QC")] == ["QC one", "QC two", "QC y", "QC z"]
     trace = run.trace
-    training = trace[(trace["process"] == "TRAIN_FINAL") & (trace["tag"] == "two")]["workdir"].item()
-    linked = [(workplace.cwd / training / f"reference{i}.h5ad").resolve().parent.name for i in (1, 2)]
+    selection = trace[(trace["process"] == "SELECT_GENES") & (trace["tag"] == "two")]["workdir"].item()
+    linked = [(workplace.cwd / selection / f"reference{i}.h5ad").resolve().parent.name for i in (1, 2)]
     assert linked == ["z", "y"]
 
 

@@ -68,7 +68,7 @@ def training_that_has_saved(work: Path, n: int) -> int:
 @pytest.fixture(scope="module")
 def story(launcher, row):
     workplace = launcher("killed")
-    checkpoints = workplace.project / "bin/spatialimpute/checkpoints.py"
+    checkpoints = workplace.project / "bin/spatialimpute/methods/gimvi/checkpoints.py"
     text = checkpoints.read_text()
     assert "INTERVAL = 30.0" in text
     checkpoints.write_text(text.replace("INTERVAL = 30.0", "INTERVAL = 0.1"))
@@ -103,7 +103,7 @@ def test_the_bytes_are_those_of_a_quiet_run(story):
 def test_the_scheduler_s_and_the_kernel_s_signal_are_tried_again_with_more_memory(story):
     first = min((story.resumed.outdir / "pipeline_info").glob("trace-*.tsv"))
     trace = pd.read_csv(first, sep="\t")
-    trainings = trace[trace["process"].str.endswith("TRAIN_FINAL")]
+    trainings = trace[trace["process"].str.endswith(":TRAIN")]
     assert trainings["exit"].astype(str).tolist() == ["143", "137"]
     assert trainings["attempt"].tolist() == [1, 2]
     memory = [float(text.split()[0]) for text in trainings["memory"]]
@@ -119,7 +119,7 @@ def test_every_try_continues_from_the_checkpoint(story):
 
 
 def test_finished_tasks_are_kept(story):
-    assert story.resumed.ran == ["IMPUTE a", "MULTIQC", "REPORT a", "TRAIN_FINAL a"]
+    assert story.resumed.ran == ["IMPUTE a", "MULTIQC", "REPORT a", "TRAIN a"]
     assert story.resumed.tasks("CACHED") == ["CHECK_INPUTS sheet", "QC a", "QC reference", "SELECT_GENES a"]
 
 

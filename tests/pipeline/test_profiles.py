@@ -46,11 +46,11 @@ def test_profiles_are_combined(parser, profiles, expected):
     assert "'retry'" in text
 
 
-@pytest.mark.parametrize("name", ["cpu", "gpu"])
+@pytest.mark.parametrize("name", ["core", "gpu"])
 def test_conda_environments_follow_the_lock(name):
     """`package=1.2` matches the locked 1.2.3."""
     lock = (ROOT / "containers/local/requirements.lock").read_text()
-    environment = yaml.safe_load((ROOT / f"containers/conda/{name}.yml").read_text())
+    environment = yaml.safe_load((ROOT / f"containers/envs/{name}/conda.yml").read_text())
     pypi = {"pytorch-cpu": "torch", "pytorch-gpu": "torch", "matplotlib-base": "matplotlib", "python-igraph": "igraph"}
     pins = dict(pin.split("=") for pin in environment["dependencies"])
     assert pins.pop("python") == "3.11"
@@ -60,11 +60,11 @@ def test_conda_environments_follow_the_lock(name):
 
 
 def test_conda_environments_have_what_the_images_have():
-    for name, listed in (("cpu", "local"), ("gpu", "gpu")):
+    for name, torch, listed in (("core", "pytorch-cpu", "local"), ("gpu", "pytorch-gpu", "envs/gpu")):
         wanted = set((ROOT / f"containers/{listed}/requirements.in").read_text().split())
-        environment = yaml.safe_load((ROOT / f"containers/conda/{name}.yml").read_text())
+        environment = yaml.safe_load((ROOT / f"containers/envs/{name}/conda.yml").read_text())
         packages = {pin.split("=")[0] for pin in environment["dependencies"]} - {"python"}
-        conda = {"torch": f"pytorch-{name}", "matplotlib": "matplotlib-base", "igraph": "python-igraph"}
+        conda = {"torch": torch, "matplotlib": "matplotlib-base", "igraph": "python-igraph"}
         assert packages == {conda.get(package, package) for package in wanted}
 
 

@@ -14,8 +14,8 @@ from spatialimpute import __version__
 #: The folders and files of the root; the rest are files that tools look for there.
 TOP_LEVEL = {
     "main.nf", "nextflow.config", "modules", "bin", "containers", "tests", "assets", "docs", "README.md",
-    ".ci", ".editorconfig", ".gitignore", ".nf-core.yml", "CHANGELOG.md", "CITATIONS.md", "LICENSE", "Makefile",
-    "nextflow_schema.json", "nf-test.config", "pyproject.toml",
+    ".ci", ".editorconfig", ".gitignore", "CHANGELOG.md", "CITATIONS.md", "LICENSE", "Makefile", "nextflow_schema.json",
+    "pyproject.toml",
 }  # fmt: skip
 
 
@@ -51,13 +51,26 @@ def test_nextflow_code_is_lint_clean(root):
     assert "had no errors" in done.stdout and "Warn" not in done.stdout
 
 
-def test_every_module_is_described_and_has_what_a_process_needs(root):
+def test_every_module_has_what_a_process_needs(root):
     for module in (root / "modules/local").iterdir():
         text = (module / "main.nf").read_text()
-        for part in ("label ", "container ", "input:", "output:", "emit:", "script:", "stub:", "package_digest"):
+        for part in ("conda ", "container ", "input:", "output:", "emit:", "script:", "stub:", "package_digest"):
             assert part in text, f"{module.name}: {part}"
         assert ("topic: versions" in text) == (module.name != "multiqc")
-        assert yaml.safe_load((module / "meta.yml").read_text())["name"] == module.name
+
+
+def test_methods_have_entries_of_one_form_and_an_environment(root):
+    """`gimvi`, whose models impute, among them; an environment can be made as an image and by conda."""
+    methods = json.loads((root / "assets/methods.json").read_text())
+    assert set(methods) >= {"gimvi", "knn", "celltype", "total"}
+    for name, method in methods.items():
+        assert list(method) == [
+            "label", "environment", "command", "cpus", "memory", "time", "gpu", "uncertainty", "reference", "license",
+        ], name  # fmt: skip
+        assert set(method["memory"]) == {"base", "spatial_cell", "reference_cell"}
+        assert (root / "containers/envs" / method["environment"]).is_dir()
+    defaults = re.search(r"methods +?= '(.+)'", (root / "nextflow.config").read_text()).group(1).split(",")
+    assert set(defaults) < set(methods)
 
 
 class Checkout:

@@ -121,7 +121,7 @@ def test_one_kappa_is_used_as_given(workplace, run):
     outdir = workplace.cwd / "kappa0"
     fixed = workplace.run("-resume", "--input", str(sheet), "--kappa", "0", profile="test,local", outdir=str(outdir))
     assert fixed.code == 0, fixed.text
-    assert not [name for name in fixed.ran if name.startswith(("QC", "SELECT_GENES", "BASELINE"))]
+    assert not [name for name in fixed.ran if name.startswith(("QC", "SELECT_GENES"))]
     evaluation = json.loads((outdir / "cortex_1/evaluation/evaluation.json").read_text())
     assert evaluation["kappa"] == 0
     stacks = json.loads((outdir / "cortex_1/models/models.json").read_text())["stacks"]

@@ -2,9 +2,8 @@ include { flags ; quote } from '../../functions.nf'
 
 process CHECK_INPUTS {
     tag "${sheet.baseName}"
-    label 'process_single'
-    conda "${moduleDir}/../../../containers/conda/cpu.yml"
-    container "${params.container_registry}spatialimpute-cpu:${workflow.manifest.version}"
+    conda "${moduleDir}/../../../containers/envs/core/conda.yml"
+    container "${params.container_registry}spatialimpute-core:${workflow.manifest.version}"
 
     input:
     path sheet, stageAs: 'sheet/*'

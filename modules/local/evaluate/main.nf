@@ -1,46 +1,33 @@
 include { flags } from '../../functions.nf'
 
 process EVALUATE {
-    tag "${sample}"
-    label 'process_single'
-    conda "${moduleDir}/../../../containers/conda/cpu.yml"
-    container "${params.container_registry}spatialimpute-cpu:${workflow.manifest.version}"
+    tag "${meta.id}"
+    memory { (4.GB + 1.KB * meta.n_spatial) * task.attempt }
+    conda "${moduleDir}/../../../containers/envs/core/conda.yml"
+    container "${params.container_registry}spatialimpute-core:${workflow.manifest.version}"
 
     input:
-    tuple val(sample),
-        path(spatial, stageAs: 'spatial.h5ad'),
-        path(references, stageAs: 'reference?.h5ad', arity: '1..*'),
-        path(gene_sets),
-        path(heldout, stageAs: 'heldout/*', arity: '1..*')
+    tuple val(meta), path(inputs), path(heldout, stageAs: 'heldout/*', arity: '1..*'), val(missing)
     val options
     val package_digest
 
     output:
-    tuple val(sample), path("${sample}/evaluation/evaluation.json"), path("${sample}/genes.tsv"), emit: evaluation
-    tuple val(sample),
-        path("${sample}/evaluation/scores.tsv"),
-        path("${sample}/evaluation/predictions/spatialimpute.h5ad"), emit: scores
+    tuple val(meta), path("${meta.id}/evaluation/evaluation.json"), path("${meta.id}/genes.tsv"), emit: judged
+    tuple val(meta), path("${meta.id}/evaluation/scores.tsv"), path("${meta.id}/evaluation/predictions/spatialimpute.h5ad"), emit: scores
     tuple val(task.process), val('scipy'), eval('python3 -c "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))" scipy'), topic: versions
 
     script:
-    def inputs = flags([
-        sample: sample,
-        spatial: spatial,
-        reference: references,
-        gene_sets: gene_sets,
-        predictions: 'heldout',
-    ])
     """
-    evaluate.py ${inputs} ${options}
-    mkdir -p ${sample}/evaluation
-    mv genes.tsv ${sample}
-    mv evaluation.json scores.tsv predictions ${sample}/evaluation
+    evaluate.py ${flags([sample: meta.id, inputs: inputs, predictions: 'heldout', missing: missing])} ${options}
+    mkdir -p ${meta.id}/evaluation
+    mv genes.tsv ${meta.id}
+    mv evaluation.json scores.tsv predictions ${meta.id}/evaluation
     """
 
     stub:
     """
-    mkdir -p ${sample}/evaluation/predictions
-    touch ${sample}/genes.tsv ${sample}/evaluation/evaluation.json ${sample}/evaluation/scores.tsv
-    touch ${sample}/evaluation/predictions/spatialimpute.h5ad
+    mkdir -p ${meta.id}/evaluation/predictions
+    touch ${meta.id}/genes.tsv ${meta.id}/evaluation/evaluation.json ${meta.id}/evaluation/scores.tsv
+    touch ${meta.id}/evaluation/predictions/spatialimpute.h5ad
     """
 }

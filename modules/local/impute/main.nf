@@ -1,50 +1,48 @@
-include { flags } from '../../functions.nf'
+include { deviceFlag ; flags } from '../../functions.nf'
 
+// All of a sample's rows, or a range of them, START:STOP.
 process IMPUTE {
-    tag "${sample}"
-    label 'process_high'
+    tag "${meta.id}${rows ? " ${rows}" : ''}"
     label 'process_gpu'
-    conda "${moduleDir}/../../../containers/conda/${params.accelerator == 'gpu' ? 'gpu' : 'cpu'}.yml"
-    container "${params.container_registry}spatialimpute-${params.accelerator == 'gpu' ? 'gpu' : 'cpu'}:${workflow.manifest.version}"
+    cpus 8
+    memory { (4.GB + 2.KB * meta.n_spatial + 30.KB * meta.n_reference) * task.attempt }
+    time { 16.h * task.attempt }
+    ext gpu: { method.gpu }
+    conda "${moduleDir}/../../../containers/envs/${task.accelerator ? 'gpu' : 'core'}/conda.yml"
+    container "${params.container_registry}spatialimpute-${task.accelerator ? 'gpu' : 'core'}:${workflow.manifest.version}"
 
     input:
-    tuple val(sample),
-        path(spatial, stageAs: 'spatial.h5ad'),
-        path(references, stageAs: 'reference?.h5ad', arity: '1..*'),
-        path(gene_sets),
-        path(models),
-        path(evaluation, arity: '0..*'),
-        path(genes, stageAs: 'judged/*', arity: '0..*')
+    tuple val(meta), path(inputs), path(models), path(judged, stageAs: 'judged/*', arity: '0..*'), val(rows)
+    val method
     val options
     val package_digest
 
     output:
-    tuple val(sample), path("${sample}/imputed.h5ad"), path("${sample}/models/latent.h5ad"), emit: imputed
-    tuple val(sample), path("${sample}/genes.tsv"), emit: genes, optional: true
+    tuple val(meta),
+        path("${meta.id}/imputed.*", arity: '0..*'),
+        path("${meta.id}/models/latent.h5ad", arity: '0..*'),
+        path("${meta.id}/genes.tsv", arity: '0..*'), emit: imputed
+    tuple val(meta), val(rows), path('part'), emit: part, optional: true
     tuple val(task.process), val('torch'), eval('python3 -c "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))" torch'), topic: versions
 
     script:
-    def inputs = flags([
-        sample: sample,
-        spatial: spatial,
-        reference: references,
-        gene_sets: gene_sets,
-        models: models,
-        evaluation: evaluation,
-        genes: genes,
-    ])
+    def folder = rows ? 'part' : meta.id
+    def evaluation = judged.find { path -> "${path}".endsWith('/evaluation.json') }
+    def genes = judged.find { path -> "${path}".endsWith('/genes.tsv') }
+    def given = [sample: meta.id, inputs: inputs, models: models, evaluation: evaluation, genes: genes, rows: rows]
     """
-    impute.py ${inputs} ${options} --threads ${task.cpus}
-    mkdir -p ${sample}/models
-    mv imputed.h5ad ${sample}
-    [ ! -e genes.tsv ] || mv genes.tsv ${sample}
-    mv latent.h5ad ${sample}/models
+    impute.py ${flags(given + [threads: task.cpus])} ${options} ${deviceFlag(task.accelerator)}
+    mkdir -p ${folder}${rows ? '' : '/models'}
+    mv imputed.* ${folder}
+    mv latent.h5ad ${folder}${rows ? '' : '/models'}
+    [ ! -e genes.tsv ] || mv genes.tsv ${folder}
     """
 
     stub:
+    def folder = rows ? 'part' : meta.id
     """
-    mkdir -p ${sample}/models
-    ${genes ? '' : "touch ${sample}/genes.tsv"}
-    touch ${sample}/imputed.h5ad ${sample}/models/latent.h5ad
+    mkdir -p ${folder}/models
+    ${judged ? '' : "touch ${folder}/genes.tsv"}
+    touch ${folder}/imputed.h5ad ${folder}/models/latent.h5ad
     """
 }

@@ -2,17 +2,14 @@ include { quote } from '../../functions.nf'
 
 // Its own version does not go to the topic that it reads (the run would never end): MultiQC prints it by itself.
 process MULTIQC {
-    label 'process_single'
-    conda "${moduleDir}/../../../containers/conda/cpu.yml"
-    container "${params.container_registry}spatialimpute-cpu:${workflow.manifest.version}"
+    conda "${moduleDir}/../../../containers/envs/core/conda.yml"
+    container "${params.container_registry}spatialimpute-core:${workflow.manifest.version}"
 
     input:
     path sections, stageAs: 'sections/*'
     path config, stageAs: 'assets/*'
     path content, stageAs: 'assets/multiqc'
-    val parameters
-    val failed
-    val versions
+    val run_json
     val package_digest
 
     output:
@@ -21,9 +18,8 @@ process MULTIQC {
 
     script:
     """
-    printf '%s' ${quote(parameters)} > params_mqc.tsv
-    ${failed ? "printf '%s' ${quote(failed)} > failed_mqc.json" : ''}
-    printf '%s' ${quote(versions)} > software_mqc_versions.yml
+    printf '%s' ${quote(run_json)} > run.json
+    run_tables.py --run run.json
     multiqc --strict --config ${config} --outdir multiqc --filename multiqc_report.html .
     """
 

@@ -1,39 +1,45 @@
-include { flags } from '../../functions.nf'
+include { flags ; quote } from '../../functions.nf'
 
 process SELECT_GENES {
-    tag "${sample}"
-    label 'process_single'
-    conda "${moduleDir}/../../../containers/conda/cpu.yml"
-    container "${params.container_registry}spatialimpute-cpu:${workflow.manifest.version}"
+    tag "${meta.id}"
+    memory { (2.GB + 4.KB * meta.n_spatial + 100.KB * meta.n_reference) * task.attempt }
+    conda "${moduleDir}/../../../containers/envs/core/conda.yml"
+    container "${params.container_registry}spatialimpute-core:${workflow.manifest.version}"
 
     input:
-    tuple val(sample), path(spatial, stageAs: 'spatial/*'), path(references, stageAs: 'reference?.h5ad', arity: '1..*')
-    tuple val(requested), path(requested_files, stageAs: 'requested/?/*', arity: '0..*')
-    path gene_folds, stageAs: 'folds/*'
+    tuple val(meta),
+        path(spatial, stageAs: 'spatial.h5ad'),
+        path(references, stageAs: 'reference?.h5ad', arity: '1..*'),
+        val(requested),
+        path(requested_files, stageAs: 'requested/?/*', arity: '0..*'),
+        val(gene_folds)
     val options
     val package_digest
 
     output:
-    tuple val(sample), path("${sample}/counts/gene_sets.json"), path('spatial.h5ad', arity: '0..*'), emit: gene_sets
+    tuple val(meta), path('inputs'), emit: inputs
+    path "${meta.id}/counts/gene_sets.json"
     tuple val(task.process), val('scanpy'), eval('python3 -c "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))" scanpy'), topic: versions
 
     script:
-    def inputs = flags([
-        sample: sample,
+    def given = flags([
+        sample: meta.id,
         spatial: spatial,
         reference: references,
         genes: requested + requested_files,
-        gene_folds: gene_folds,
+        gene_folds: gene_folds ? 'gene_folds.json' : null,
     ])
     """
-    select_genes.py ${inputs} ${options}
-    mkdir -p ${sample}/counts
-    mv gene_sets.json ${sample}/counts
+    ${gene_folds ? "printf '%s' ${quote(gene_folds)} > gene_folds.json" : ''}
+    select_genes.py ${given} ${options}
+    mkdir -p ${meta.id}/counts
+    cp inputs/gene_sets.json ${meta.id}/counts
     """
 
     stub:
     """
-    mkdir -p ${sample}/counts
-    touch ${sample}/counts/gene_sets.json
+    mkdir -p inputs ${meta.id}/counts
+    for reference in ${references}; do ln -s ../\$reference inputs; done
+    touch inputs/spatial.h5ad inputs/gene_sets.json inputs/gene_facts.tsv ${meta.id}/counts/gene_sets.json
     """
 }

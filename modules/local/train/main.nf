@@ -1,45 +1,40 @@
+include { deviceFlag ; flags ; memoryFor } from '../../functions.nf'
+
 process TRAIN {
-    tag "${sample}"
-    label 'process_high'
+    tag "${meta.id}"
     label 'process_gpu'
-    conda "${moduleDir}/../../../containers/conda/${params.accelerator == 'gpu' ? 'gpu' : 'cpu'}.yml"
-    container "${params.container_registry}spatialimpute-${params.accelerator == 'gpu' ? 'gpu' : 'cpu'}:${workflow.manifest.version}"
+    cpus { method.cpus }
+    memory { memoryFor(method.memory, meta) * task.attempt }
+    time { nextflow.util.Duration.of(method.time) * task.attempt }
+    ext gpu: { method.gpu }
+    conda "${moduleDir}/../../../containers/envs/${task.accelerator ? 'gpu' : 'core'}/conda.yml"
+    container "${params.container_registry}spatialimpute-${task.accelerator ? 'gpu' : 'core'}:${workflow.manifest.version}"
 
     input:
-    tuple val(sample),
-        path(spatial, stageAs: 'spatial.h5ad'),
-        path(references, stageAs: 'reference?.h5ad', arity: '1..*'),
-        path(gene_sets),
-        path(evaluation, arity: '0..*')
-    val stage
+    tuple val(meta), path(inputs), path(judged, stageAs: 'judged/*', arity: '0..*')
+    val method
     val options
     val package_digest
 
     output:
-    tuple val(sample), path('models'), emit: models
-    path "${folder}/models/*" // published file by file, since IMPUTE publishes into the same folder
-    tuple val(sample), path('*.h5ad'), emit: predictions, optional: true
+    tuple val(meta), path('models'), emit: models
+    path "${meta.id}/models/*" // published file by file, since IMPUTE publishes into the same folder
     tuple val(task.process), val('torch'), eval('python3 -c "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))" torch'), topic: versions
 
     script:
-    folder = stage == 'final' ? sample : "${sample}/evaluation"
-    // Not by flags() of functions.nf: a module included twice cannot include a function.
-    def given = references.collect { path -> "--reference ${path}" } + evaluation.collect { path -> "--evaluation ${path}" }
+    def evaluation = judged.find { path -> "${path}".endsWith('/evaluation.json') }
     """
-    train.py --stage ${stage} --sample ${sample} --spatial ${spatial} --gene-sets ${gene_sets} ${given.join(' ')} \\
-        ${options} --threads ${task.cpus}
-    mkdir -p ${folder}
-    mv models ${folder}
-    ln -s ${folder}/models models
-    ${stage == 'final' ? '' : 'mv predictions/*.h5ad .'}
+    train.py ${flags([sample: meta.id, inputs: inputs, evaluation: evaluation, threads: task.cpus])} \\
+        ${options} ${deviceFlag(task.accelerator)}
+    mkdir -p ${meta.id}
+    mv models ${meta.id}
+    ln -s ${meta.id}/models models
     """
 
     stub:
-    folder = stage == 'final' ? sample : "${sample}/evaluation"
     """
-    mkdir -p ${folder}/models
-    touch ${folder}/models/weights.safetensors ${folder}/models/models.json ${folder}/models/history.tsv
-    ln -s ${folder}/models models
-    ${stage == 'final' ? '' : 'touch gimvi.kappa0.place0.h5ad'}
+    mkdir -p ${meta.id}/models
+    touch ${meta.id}/models/weights.safetensors ${meta.id}/models/models.json ${meta.id}/models/history.tsv
+    ln -s ${meta.id}/models models
     """
 }
