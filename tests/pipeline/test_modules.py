@@ -13,10 +13,8 @@ set -euo pipefail
 name=$(basename "$0" .py)
 printf '%q ' "$@" > "$name.args"
 case "$name $*" in
-    *"--method 'celltype' --sample 'a'"* | *"--method celltype --sample a "*)
-        echo "ERROR: no <luck>" >&2; exit 69 ;;
-    *"--method gimvi --sample b "*)
-        echo "ERROR: no model" >&2; exit 70 ;;
+    *"--method celltype --sample a "*) echo "ERROR: no <luck>" >&2; exit 69 ;;
+    *"--method gimvi --sample b "*) echo "ERROR: no model" >&2; exit 70 ;;
 esac
 case $name in
     qc) touch counts.h5ad qc.tsv; echo '{"n_cells": 2500}' > qc.json ;;
@@ -34,10 +32,16 @@ case $name in
         fi ;;
     evaluate) mkdir predictions; touch evaluation.json scores.tsv genes.tsv predictions/spatialimpute.h5ad ;;
     train) mkdir models; touch models/{weights.safetensors,models.json,history.tsv,blend.json} ;;
-    impute | gather) touch imputed.h5ad latent.h5ad ;;
+    impute)
+        case "$*" in
+            *--rows*) rows=${*##*--rows }; touch "part.${rows%%:*}.h5ad" ;;
+            *) touch imputed.h5ad latent.h5ad ;;
+        esac ;;
+    gather) touch imputed.h5ad latent.h5ad ;;
     report)
         mkdir figures; touch figures/maps.png
-        echo '{"id": "headline", "plot_type": "table", "data": {"a": {"headline": "good"}}}' > a.headline_mqc.json ;;
+        table='"id": "headline", "plot_type": "table", "pconfig": {"id": "headline-plot"}'
+        echo "{$table, \\"data\\": {\\"a\\": {\\"headline\\": \\"good\\"}}}" > a.headline_mqc.json ;;
 esac
 """
 STEPS = ("qc", "select_genes", "predict", "evaluate", "train", "impute", "gather", "report")
@@ -57,7 +61,7 @@ def workplace(launcher):
 def run(workplace, row):
     """With cross-validation, ranges of rows, and folds of `a` alone."""
     sheet = workplace.sheet("sheet.csv", [row("a"), row("b", "spatial_2.h5ad")])
-    (workplace.cwd / "folds.json").write_text(json.dumps({"a": [["Gad1"], ["Sst"]]}))
+    (workplace.cwd / "folds.json").write_text(json.dumps({"a": [["Gene0014"], ["Gene0015"]]}))
     options = ["--gene_folds", "folds.json", "--cells_per_task", "1024", "--methods", "knn,celltype", "--seed", "7"]
     return workplace.run("--input", sheet, *options)
 
@@ -110,7 +114,7 @@ def subset(found: dict, **expected) -> dict:
             {"inputs": ["inputs"], "models": ["models"], "evaluation": ["judged/evaluation.json"],
              "genes": ["judged/genes.tsv"], "rows": ["1024:2048"], "layers": ["sd,lower,upper"]},
         ),
-        ("GATHER", "a", {"inputs": ["inputs"], "parts": ["part1", "part2", "part3"]}),
+        ("GATHER", "a", {"inputs": ["inputs"], "parts": ["parts"], "imputed_format": ["auto"]}),
         ("REPORT", "a", {"inputs": ["inputs"], "results": ["results"]}),
     ],
 )  # fmt: skip
@@ -121,7 +125,7 @@ def test_each_script_is_given_what_it_takes(run, process, tag, expected):
 
 
 def test_a_sample_gets_its_own_folds_alone(run):
-    assert json.loads((run.outdir / "a/counts/gene_sets.json").read_text()) == {"a": [["Gad1"], ["Sst"]]}
+    assert json.loads((run.outdir / "a/counts/gene_sets.json").read_text()) == {"a": [["Gene0014"], ["Gene0015"]]}
 
 
 def test_files_go_where_their_paths_say(run):
@@ -140,8 +144,12 @@ def staged(run, process: str, tag: str, folder: str) -> list[str]:
     """Names of what lies in a folder of a task's inputs, or in the folders in it."""
     (task,) = run.trace[(run.trace["process"] == process) & (run.trace["tag"] == tag)].to_dict("records")
     place = run.outdir.parent / task["workdir"] / folder
-    inner = "*" if folder == "heldout" else "*/*"
+    inner = "*/*" if folder == "results" else "*"
     return sorted(path.name for path in place.glob(inner))
+
+
+def test_the_parts_of_a_sample_are_gathered(run):
+    assert staged(run, "GATHER", "a", "parts") == ["part.0.h5ad", "part.1024.h5ad", "part.2048.h5ad"]
 
 
 def test_evaluation_gets_the_predictions_that_there_are(run):

@@ -22,7 +22,7 @@ process TRAIN {
     tuple val(task.process), val('torch'), eval('python3 -c "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))" torch'), topic: versions
 
     script:
-    def evaluation = judged.find { path -> "${path}".endsWith('evaluation.json') }
+    def evaluation = judged.find { path -> "${path}".endsWith('/evaluation.json') }
     """
     train.py ${flags([sample: meta.id, inputs: inputs, evaluation: evaluation, threads: task.cpus])} \\
         ${options} ${deviceFlag(task.accelerator)}
