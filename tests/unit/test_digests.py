@@ -37,7 +37,7 @@ def models(path):
     stacks = [{"architecture": {"n_latent": 2}, "members": [{"place": 0}], "weights": {"w": np.arange(50.0)}}]
     history = pd.DataFrame({"member": [0], "fold": [None], "kappa": [0.5], "epoch": [1.25]})
     write_models(path.parent, stacks, ["A", "B"], {"n_latent": 2}, history)
-    return lambda: (read_models(path.parent, ["A", "B"]), read_history([path.parent]))
+    return lambda: (read_models(path.parent, ["A", "B"]), read_history([path.parent / "history.tsv"]))
 
 
 KINDS = {

@@ -188,7 +188,7 @@ def test_frequencies_sum_to_one_over_the_genes_in_use(decoder_hidden):
     stack = TrainedStack(setup.model.arch, MEMBERS, setup.model, None)
     sampler = StackSampler(stack, setup.spatial, setup.gene_sets)
     z = torch.randn(3, 4, 10, 4, generator=torch.Generator().manual_seed(0))
-    everything = sampler.frequencies(z, slice(0, 24))
+    everything = sampler.frequencies(*sampler.decode(z), slice(0, 24))
     in_use = setup.model.encoder.in_use.bool()
     for m, member in enumerate(MEMBERS):
         panel = everything[m, ..., :15]
@@ -201,7 +201,7 @@ def test_frequencies_sum_to_one_over_the_genes_in_use(decoder_hidden):
         raw = features @ setup.model.decoder.rho.weight[m] + setup.model.decoder.rho.bias[m]
         torch.testing.assert_close(logits - logits[..., :1], raw - raw[..., :1], rtol=1e-4, atol=1e-4)
     some = torch.tensor([20, 3, 16])
-    torch.testing.assert_close(sampler.frequencies(z, some), everything[..., some])
+    torch.testing.assert_close(sampler.frequencies(*sampler.decode(z), some), everything[..., some])
 
 
 def test_held_out_and_absent_genes_are_no_part_of_a_dataset():

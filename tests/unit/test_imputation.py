@@ -342,12 +342,12 @@ def fold_stacks(tissue):
     return train(data, members)
 
 
-@pytest.mark.parametrize("piece_floats", [held_out.PIECE_FLOATS, 4000])
+@pytest.mark.parametrize("piece_floats", [held_out.BLOCK_FLOATS, 4000])
 def test_held_out_predictions_against_all_samples(tissue, fold_stacks, piece_floats, monkeypatch):
     """Each gene by the member that held it out; chunks of any size cover all cells."""
     _, spatial, gene_sets = tissue
     cells = np.arange(120)
-    monkeypatch.setattr(held_out, "PIECE_FLOATS", piece_floats)
+    monkeypatch.setattr(held_out, "BLOCK_FLOATS", piece_floats)
     predictions = held_out_predictions(fold_stacks, spatial, cells, gene_sets, "s1", 6, 0)
     assert [(p.kappa, p.place, p.method, p.sample) for p in predictions] == [(k, 0, "gimvi", "s1") for k in (0.0, 5.0)]
     genes, folds = held_out_genes(gene_sets)

@@ -20,7 +20,7 @@ from spatialimpute.methods.gimvi.minibatch import CsrTensor, gather
 from spatialimpute.methods.gimvi.stacks import TrainedStack
 
 #: Floats of the posterior draws that are held at once.
-PIECE_FLOATS = 12_000_000
+BLOCK_FLOATS = 12_000_000
 #: Cells that are encoded, or decoded at their posterior mean, at once.
 CELLS_AT_ONCE = 512
 
@@ -146,7 +146,7 @@ def held_out_predictions(
             shared = np.array([position[gene] for gene in result.genes[columns]], dtype=int)
             result.mean_frequency[columns] = mean_frequency[m, shared]
             wanted.append((result, columns, shared))
-        at_once = max(1, PIECE_FLOATS // (len(sampler.members) * sampler.n_panel * n_samples))
+        at_once = max(1, BLOCK_FLOATS // (len(sampler.members) * sampler.n_panel * n_samples))
         for block in blocks(len(cells), at_once):
             rows = np.arange(block.start, block.stop)
             z_mean, z_sd, total = sampler.encode(rows)
