@@ -47,9 +47,10 @@ def stepOptions(params) {
             interval: params.interval,
             seed: params.seed,
             imputed_format: params.imputed_format,
-            layers: commaList(params.layers),
+            layers: "${commaList(params.layers)}".replace(' ', ''),
             params_json: groovy.json.JsonOutput.toJson(science),
         ],
+        gather: [imputed_format: params.imputed_format],
     ]
     return steps.collectEntries { step, options -> [step, flags(options)] }
 }

@@ -32,7 +32,14 @@ case $name in
         fi ;;
     evaluate) mkdir predictions; touch evaluation.json scores.tsv genes.tsv predictions/spatialimpute.h5ad ;;
     train) mkdir models; touch models/{weights.safetensors,models.json,history.tsv,blend.json} ;;
-    impute | gather) touch imputed.h5ad latent.h5ad ;;
+    impute)
+        line="$*"
+        rows=${line##*--rows }
+        case $line in
+            *--rows*) touch "part.${rows%%:*}.h5ad" ;;
+            *) touch imputed.h5ad latent.h5ad ;;
+        esac ;;
+    gather) touch imputed.h5ad latent.h5ad ;;
     report)
         mkdir figures; touch figures/maps.png
         table='"id": "headline", "plot_type": "table", "pconfig": {"id": "headline-plot"}'
@@ -109,7 +116,7 @@ def subset(found: dict, **expected) -> dict:
             {"inputs": ["inputs"], "models": ["models"], "evaluation": ["judged/evaluation.json"],
              "genes": ["judged/genes.tsv"], "rows": ["1024:2048"], "layers": ["sd,lower,upper"]},
         ),
-        ("GATHER", "a", {"inputs": ["inputs"], "parts": ["part1", "part2", "part3"]}),
+        ("GATHER", "a", {"inputs": ["inputs"], "parts": ["parts"], "imputed_format": ["auto"]}),
         ("REPORT", "a", {"inputs": ["inputs"], "results": ["results"]}),
     ],
 )  # fmt: skip
@@ -139,8 +146,12 @@ def staged(run, process: str, tag: str, folder: str) -> list[str]:
     """Names of what lies in a folder of a task's inputs, or in the folders in it."""
     (task,) = run.trace[(run.trace["process"] == process) & (run.trace["tag"] == tag)].to_dict("records")
     place = run.outdir.parent / task["workdir"] / folder
-    inner = "*" if folder == "heldout" else "*/*"
+    inner = "*/*" if folder == "results" else "*"
     return sorted(path.name for path in place.glob(inner))
+
+
+def test_the_parts_of_a_sample_are_gathered(run):
+    assert staged(run, "GATHER", "a", "parts") == ["part.0.h5ad", "part.1024.h5ad", "part.2048.h5ad"]
 
 
 def test_evaluation_gets_the_predictions_that_there_are(run):

@@ -1,13 +1,15 @@
 include { flags } from '../../functions.nf'
 
-// The parts of a sample that was imputed by several tasks, in the order of their rows, one behind the other.
+// The parts of a sample that was imputed by several tasks, one behind the other.
 process GATHER {
     tag "${meta.id}"
+    cpus 2
     conda "${moduleDir}/../../../containers/envs/core/conda.yml"
     container "${params.container_registry}spatialimpute-core:${workflow.manifest.version}"
 
     input:
-    tuple val(meta), path(inputs), path(parts, stageAs: 'part?', arity: '2..*')
+    tuple val(meta), path(inputs), path(parts, stageAs: 'parts/*', arity: '2..*'), path(genes, stageAs: 'judged/*', arity: '0..*')
+    val options
     val package_digest
 
     output:
@@ -19,17 +21,17 @@ process GATHER {
 
     script:
     """
-    gather.py ${flags([sample: meta.id, inputs: inputs, parts: parts])}
+    gather.py ${flags([sample: meta.id, inputs: inputs, parts: 'parts', threads: task.cpus])} ${options}
     mkdir -p ${meta.id}/models
     mv imputed.* ${meta.id}
     mv latent.h5ad ${meta.id}/models
-    [ ! -e part1/genes.tsv ] || cp part1/genes.tsv ${meta.id}
+    ${genes ? "cp ${genes[0]} ${meta.id}" : ''}
     """
 
     stub:
     """
     mkdir -p ${meta.id}/models
     touch ${meta.id}/imputed.h5ad ${meta.id}/models/latent.h5ad
-    [ ! -e part1/genes.tsv ] || cp part1/genes.tsv ${meta.id}
+    ${genes ? "cp ${genes[0]} ${meta.id}" : ''}
     """
 }

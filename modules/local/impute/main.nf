@@ -1,6 +1,6 @@
 include { deviceFlag ; flags } from '../../functions.nf'
 
-// All of a sample's rows, or a range of them, START:STOP.
+// All of a sample's rows, or a range of them, START:STOP, as a part.
 process IMPUTE {
     tag "${meta.id}${rows ? " ${rows}" : ''}"
     label 'process_gpu'
@@ -22,27 +22,28 @@ process IMPUTE {
         path("${meta.id}/imputed.*", arity: '0..*'),
         path("${meta.id}/models/latent.h5ad", arity: '0..*'),
         path("${meta.id}/genes.tsv", arity: '0..*'), emit: imputed
-    tuple val(meta), val(rows), path('part'), emit: part, optional: true
+    tuple val(meta), path('part.*.h5ad', arity: '0..*'), path('genes.tsv', arity: '0..*'), emit: part
     tuple val(task.process), val('torch'), eval('python3 -c "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))" torch'), topic: versions
 
     script:
-    def folder = rows ? 'part' : meta.id
     def evaluation = judged.find { path -> "${path}".endsWith('/evaluation.json') }
     def genes = judged.find { path -> "${path}".endsWith('/genes.tsv') }
     def given = [sample: meta.id, inputs: inputs, models: models, evaluation: evaluation, genes: genes, rows: rows]
+    def place = """
+    mkdir -p ${meta.id}/models
+    mv imputed.* ${meta.id}
+    mv latent.h5ad ${meta.id}/models
+    [ ! -e genes.tsv ] || mv genes.tsv ${meta.id}
+    """
     """
     impute.py ${flags(given + [threads: task.cpus])} ${options} ${deviceFlag(task.accelerator)}
-    mkdir -p ${folder}${rows ? '' : '/models'}
-    mv imputed.* ${folder}
-    mv latent.h5ad ${folder}${rows ? '' : '/models'}
-    [ ! -e genes.tsv ] || mv genes.tsv ${folder}
+    ${rows ? '' : place}
     """
 
     stub:
-    def folder = rows ? 'part' : meta.id
     """
-    mkdir -p ${folder}/models
-    ${judged ? '' : "touch ${folder}/genes.tsv"}
-    touch ${folder}/imputed.h5ad ${folder}/models/latent.h5ad
+    ${rows ? "touch part.${rows.tokenize(':')[0]}.h5ad ${judged ? '' : 'genes.tsv'}" : ''}
+    ${rows ? '' : "mkdir -p ${meta.id}/models; touch ${meta.id}/imputed.h5ad ${meta.id}/models/latent.h5ad"}
+    ${rows || judged ? '' : "touch ${meta.id}/genes.tsv"}
     """
 }
