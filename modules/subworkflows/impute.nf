@@ -22,20 +22,22 @@ workflow IMPUTE_GENES {
         }
     IMPUTE(ranges, method, options.impute, package_digest)
 
-    // Parts with the gene table that each of them made, if there was none.
+    // A task leaves the whole or a part, which comes with the gene table that it made, if there was none.
+    whole = IMPUTE.out.imputed.filter { _meta, imputed, _latent, _genes -> imputed }
     parts = IMPUTE.out.part
+        .filter { _meta, part, _genes -> part }
         .map { meta, part, genes ->
             [groupKey(meta, rowRanges(meta.n_spatial, cells_per_task as long).size()), [part, genes]]
         }
         .groupTuple()
         .map { key, found ->
-            def ordered = found.sort { entry -> entry[0].name }
-            [key.groupTarget, ordered.collect { entry -> entry[0] }, ordered[0][1]]
+            def ordered = found.sort { entry -> entry[0][0].name }
+            [key.groupTarget, ordered.collect { entry -> entry[0][0] }, ordered[0][1]]
         }
     GATHER(inputs.join(parts), options.gather, package_digest)
 
     results = TRAIN.out.models
-        .join(IMPUTE.out.imputed.mix(GATHER.out.imputed))
+        .join(whole.mix(GATHER.out.imputed))
         .map { group -> [group[0], group[1..-1].flatten()] }
 
     emit:

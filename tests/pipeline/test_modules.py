@@ -33,8 +33,10 @@ case $name in
     evaluate) mkdir predictions; touch evaluation.json scores.tsv genes.tsv predictions/spatialimpute.h5ad ;;
     train) mkdir models; touch models/{weights.safetensors,models.json,history.tsv,blend.json} ;;
     impute)
-        case "$*" in
-            *--rows*) rows=${*##*--rows }; touch "part.${rows%%:*}.h5ad" ;;
+        line="$*"
+        rows=${line##*--rows }
+        case $line in
+            *--rows*) touch "part.${rows%%:*}.h5ad" ;;
             *) touch imputed.h5ad latent.h5ad ;;
         esac ;;
     gather) touch imputed.h5ad latent.h5ad ;;

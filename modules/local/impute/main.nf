@@ -19,10 +19,10 @@ process IMPUTE {
 
     output:
     tuple val(meta),
-        path("${meta.id}/imputed.*"),
-        path("${meta.id}/models/latent.h5ad"),
-        path("${meta.id}/genes.tsv", arity: '0..*'), emit: imputed, optional: true
-    tuple val(meta), path('part.*.h5ad'), path('genes.tsv', arity: '0..*'), emit: part, optional: true
+        path("${meta.id}/imputed.*", arity: '0..*'),
+        path("${meta.id}/models/latent.h5ad", arity: '0..*'),
+        path("${meta.id}/genes.tsv", arity: '0..*'), emit: imputed
+    tuple val(meta), path('part.*.h5ad', arity: '0..*'), path('genes.tsv', arity: '0..*'), emit: part
     tuple val(task.process), val('torch'), eval('python3 -c "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))" torch'), topic: versions
 
     script:
