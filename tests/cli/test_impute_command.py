@@ -22,8 +22,9 @@ from spatialimpute.methods.gimvi.blending import final_blend
 from spatialimpute.methods.gimvi.data import TrainingData
 from spatialimpute.methods.gimvi.method import ensemble
 from spatialimpute.methods.gimvi.posterior import mean_frequencies
+from spatialimpute.methods.gimvi.saving import save
 from spatialimpute.methods.gimvi.settings import PRESETS
-from spatialimpute.methods.gimvi.training import save, train
+from spatialimpute.methods.gimvi.training import train
 from spatialimpute.simulation.tissue import Tissue
 
 N_CELLS, N_REFERENCE, UNKNOWN = 9_500, 300, 5_000
