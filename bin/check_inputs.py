@@ -19,17 +19,19 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--params", "params_path", type=EXISTING, required=True, help="Nextflow's params as JSON.")
 @click.option("--schema", type=EXISTING, required=True, help="nextflow_schema.json")
 @click.option("--sheet-schema", type=EXISTING, required=True, help="schema_input.json")
+@click.option("--methods", type=EXISTING, required=True, help="methods.json")
 @click.option("--base-dir", type=FOLDER, required=True, help="Folder that the sheet's relative paths start from.")
 @click.option("--launch-dir", type=FOLDER, help="Folder that relative paths in parameters start from.")
 @click.option("--local", is_flag=True, help="Every step runs on this machine as it is.")
 @click.option("--out", type=click.Path(path_type=Path), default="samples.json", show_default=True)
-def main(sheet_path, params_path, schema, sheet_schema, base_dir, launch_dir, local, out):
+def main(sheet_path, params_path, schema, sheet_schema, methods, base_dir, launch_dir, local, out):
     from spatialimpute.check.named_files import check_accelerator, check_param_files
-    from spatialimpute.check.params import check_params, load_schema
+    from spatialimpute.check.params import check_methods, check_params, load_schema
     from spatialimpute.check.sheet import Sheet, numbered
     from spatialimpute.files.sealed import whole
 
     params, problems = check_params(json.loads(params_path.read_text()), load_schema(schema))
+    problems += check_methods(params, methods)
     if local:
         problems += check_accelerator(params)
     samples = []

@@ -23,7 +23,7 @@ workflow SPATIALIMPUTE {
         sheet,
         [sheet.parent.toString(), workflow.launchDir.toString()],
         groovy.json.JsonOutput.toJson(parameters),
-        [file("${projectDir}/nextflow_schema.json"), file("${projectDir}/assets/schema_input.json")],
+        ['nextflow_schema.json', 'assets/schema_input.json', 'assets/methods.json'].collect { name -> file("${projectDir}/${name}") },
         (sheetFiles(rows, sheet.parent) + named.values().flatten()).unique(),
         rows,
         package_digest,

@@ -34,7 +34,8 @@ def check_inputs(folder: Path, params: dict) -> list:
     (folder / "params.json").write_text(json.dumps(given))
     return [
         "--input", folder / "sheet.csv", "--params", folder / "params.json", "--schema", ROOT / "nextflow_schema.json",
-        "--sheet-schema", ROOT / "assets/schema_input.json", "--base-dir", folder, "--launch-dir", folder,
+        "--sheet-schema", ROOT / "assets/schema_input.json", "--methods", ROOT / "assets/methods.json",
+        "--base-dir", folder, "--launch-dir", folder,
     ]  # fmt: skip
 
 

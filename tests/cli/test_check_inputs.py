@@ -50,7 +50,7 @@ def check(folder: Path, sheet, params=None):
     result = subprocess.run(
         [sys.executable, ROOT / "bin" / "check_inputs.py", "--input", folder / "sheet.csv"]
         + ["--params", folder / "params.json", "--schema", ROOT / "nextflow_schema.json"]
-        + ["--sheet-schema", ROOT / "assets" / "schema_input.json"]
+        + ["--sheet-schema", ROOT / "assets" / "schema_input.json", "--methods", ROOT / "assets" / "methods.json"]
         + ["--base-dir", folder, "--launch-dir", folder, "--out", out],
         capture_output=True,
         text=True,

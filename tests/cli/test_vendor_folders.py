@@ -34,6 +34,7 @@ def check(tmp_path, step):
         return step(
             tmp_path, "check_inputs", "--input", "sheet.csv", "--params", "params.json", "--base-dir", ".",
             "--schema", ROOT / "nextflow_schema.json", "--sheet-schema", ROOT / "assets" / "schema_input.json",
+            "--methods", ROOT / "assets" / "methods.json",
         )  # fmt: skip
 
     return run

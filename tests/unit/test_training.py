@@ -6,10 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from spatialimpute.ensemble import fit_blend
 from spatialimpute.errors import InputError
+from spatialimpute.folds import fold_of
+from spatialimpute.imputation.blocks import Posterior
+from spatialimpute.imputation.reducers import Summarize
 from spatialimpute.methods.gimvi import training
 from spatialimpute.methods.gimvi.data import Member, TrainingData, member_seed
-from spatialimpute.methods.gimvi.posterior import Imputer, held_out_predictions
+from spatialimpute.methods.gimvi.posterior import held_out_predictions, mean_frequencies
 from spatialimpute.methods.gimvi.settings import PRESETS
 from spatialimpute.methods.gimvi.training import ensemble, n_steps, train
 from tissue import ADVERSARIAL, MEMBERS, PAPER, SMALL, data, draw, same, weights, with_noise
@@ -24,10 +28,11 @@ HISTORY = [
 
 
 def test_members_of_an_ensemble():
-    members = ensemble(PRESETS["default"], folds=["0", "1"], kappas=[0.0, 5.0])
-    of_fold = [(0.0, 0, 0), (0.0, 1, 0), (0.0, 2, 128), (5.0, 0, 0)]
+    members = ensemble(PRESETS["default"], {"0": 0.0, "1": 5.0}, range(4))
     assert [(m.fold, m.kappa, m.place, m.decoder_hidden) for m in members] == [
-        (fold, *rest) for fold in ("0", "1") for rest in of_fold
+        (fold, kappa, *rest)
+        for fold, kappa in (("0", 0.0), ("1", 5.0))
+        for rest in ((0, 0), (1, 0), (2, 128), (3, 0))  # decoders begin anew where places outnumber them
     ]
     assert len({member.name for member in members}) == len(members)
 
@@ -140,16 +145,23 @@ def test_datasets_and_batches_train_and_impute(tissue, settings, kappa):
     assert len(stack.arch.datasets) == len(references) + 1
     assert stack.arch.conditioned == ("batches" in tissue)
     assert np.isfinite(stack.history[["loss", "held_out_loss"]].to_numpy()).all()
-    (predictions,) = held_out_predictions([stack], spatial, gene_sets, "s", 3, 0)
-    of_fold = predictions.fold == "0"
-    counted = np.asarray(spatial.select(gene_sets.genes_in_use("0")).sum(1)).ravel() > 0
-    np.testing.assert_array_equal(np.isfinite(predictions.mean), np.outer(counted, of_fold))
+    cells = np.arange(len(spatial.cells))
+    (predictions,) = held_out_predictions([stack], spatial, cells, gene_sets, "s", 3, 0)
+    assert set(predictions.fold) == {"0"} and predictions.genes.tolist() == gene_sets.folds["0"]
+    counted = np.asarray(spatial.select(fold_of(gene_sets, "0").in_use).sum(1)).ravel() > 0
+    np.testing.assert_array_equal(np.isfinite(predictions.mean), np.tile(counted[:, None], predictions.mean.shape[1]))
     final = train(tissue_data, [Member(None, kappa, 0), Member(None, kappa, 1)])
-    chunks = list(Imputer(final, spatial, gene_sets, n_samples=3))
-    mean = np.concatenate([chunk.mean for chunk in chunks])
-    assert mean.shape == (len(spatial.cells), len(gene_sets.targets))
-    assert np.isfinite(mean).all()
-    np.testing.assert_array_equal((mean > 0).all(1), np.asarray(spatial.X.sum(1)).ravel() > 0)
+    blend = fit_blend(mean_frequencies(final, spatial, gene_sets, gene_sets.targets), {}, {})
+    posterior = Posterior(final, spatial, gene_sets, blend, {}, n_samples=3, seed=0)
+    rows = slice(0, len(cells))
+    summarize = Summarize(rows, posterior.n_genes, interval=0.9)
+    for block in posterior.blocks(rows):
+        summarize.update(block)
+    mean = summarize.result().mean
+    assert mean.shape == (len(cells), len(gene_sets.targets))
+    known = np.asarray(spatial.X.sum(1)).ravel() > 0
+    np.testing.assert_array_equal((mean > 0).all(1), known)
+    assert np.isnan(mean[~known]).all()
 
 
 def test_a_dataset_without_counts_on_the_panel():

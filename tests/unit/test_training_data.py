@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from spatialimpute.errors import InputError
+from spatialimpute.folds import fold_of
 from spatialimpute.methods.gimvi.data import DeviceData, Member, TrainingData
 from spatialimpute.methods.gimvi.minibatch import CsrTensor, gather
 from spatialimpute.methods.gimvi.model import GimVI
@@ -34,7 +35,7 @@ def log_normalized(counts, genes, depth):
 def test_view_against_loops(tissue, fold, reweight):
     references, spatial, gene_sets = tissue
     view = TrainingData(references, spatial, gene_sets, replace(SMALL, reweight=reweight)).view(fold)
-    genes = gene_sets.genes_in_use(fold)
+    genes = fold_of(gene_sets, fold).in_use
     assert view.in_use.tolist() == [gene in genes for gene in gene_sets.shared]
     totals = [np.asarray(counts.select(genes).sum(1)).ravel() for counts in (references[0], spatial)]
     assert view.depth == np.median(totals[1][totals[1] > 0])
@@ -176,7 +177,7 @@ def test_minibatch_against_dense(tissue):
 
 def test_a_fold_without_counts_is_an_error():
     references, spatial, gene_sets = draw()
-    silent = with_noise(spatial, gene_sets.genes_in_use("2"), mean=0)
+    silent = with_noise(spatial, fold_of(gene_sets, "2").in_use, mean=0)
     data = TrainingData(references, silent, gene_sets, SMALL)
     data.view(None)
     with pytest.raises(InputError, match="spatial: no cell has counts on the 10 panel genes in use"):

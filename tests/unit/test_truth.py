@@ -51,7 +51,7 @@ class World:
         return TrainingData([self.reference], self.spatial, self.gene_sets, SETTINGS)
 
     def total(self, fold=None):
-        return np.asarray(self.spatial.select(self.gene_sets.genes_in_use(fold)).sum(1)).ravel()
+        return np.asarray(self.spatial.select(fold_of(self.gene_sets, fold).in_use).sum(1)).ravel()
 
     def score(self, frequencies, genes, total):
         """Partial rank correlation of the truth and a prediction, (genes,)."""

@@ -28,6 +28,17 @@ def load_schema(path: str | Path) -> dict[str, dict]:
     return parameters
 
 
+def check_methods(params: dict, path: str | Path) -> list[str]:
+    """Names in `methods` that are none of `assets/methods.json`'s; one text for each."""
+    known = list(json.loads(Path(path).read_text()))
+    named = [name.strip() for name in str(params.get("methods") or "").split(",") if name.strip()]
+    return [
+        f"parameter 'methods': there is no method {name!r}{did_you_mean(name, known)}; known are {', '.join(known)}"
+        for name in dict.fromkeys(named)
+        if name not in known
+    ]
+
+
 def check_params(given: dict, schema: dict[str, dict]) -> tuple[dict, list[str]]:
     """Compare what Nextflow hands over with the schema.
 

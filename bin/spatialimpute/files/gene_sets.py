@@ -32,11 +32,6 @@ class GeneSets:
     scored_cells: list[int] | None = None
     how: dict[str, str] = field(default_factory=dict)
 
-    def genes_in_use(self, fold: str | None) -> list[str]:
-        """Shared genes a model of this fold may see: all but the fold's own; all where fold is None."""
-        held_out = set() if fold is None else set(self.folds[fold])
-        return [gene for gene in self.shared if gene not in held_out]
-
 
 def read_gene_sets(path: str | Path) -> GeneSets:
     """Read `gene_sets.json`; raises InputError on another schema version, DamagedError on damage."""

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from scipy.spatial import cKDTree
 
 from spatialimpute.files.counts import Counts
-from spatialimpute.folds import cell_totals
+from spatialimpute.folds import cell_totals, fold_of
 from spatialimpute.report.inputs import Sample, read_columns
 
 #: Above this number of cells a map shows means over pixels; below, each cell as a dot.
@@ -120,12 +120,12 @@ def expected_counts(
     """
     mean, sd = read_columns(sample.predictions, genes)
     measured = spatial.select(genes).toarray()
-    fold_of = {gene: fold for fold, members in sample.gene_sets.folds.items() for gene in members}
+    held_out_in = {gene: fold for fold, members in sample.gene_sets.folds.items() for gene in members}
     totals = {
-        fold: cell_totals(spatial.select(sample.gene_sets.genes_in_use(fold)))
-        for fold in {fold_of[gene] for gene in genes}
+        fold: cell_totals(spatial.select(fold_of(sample.gene_sets, fold).in_use))
+        for fold in {held_out_in[gene] for gene in genes}
     }
-    total = np.column_stack([totals[fold_of[gene]] for gene in genes])
+    total = np.column_stack([totals[held_out_in[gene]] for gene in genes])
     return measured, mean * total, None if sd is None else sd * total
 
 

@@ -25,7 +25,7 @@ process CHECK_INPUTS {
     printf '%s' ${quote(params_json)} > params.json
     check_inputs.py \\
         ${flags([input: sheet, params: 'params.json', base_dir: folder, launch_dir: launch_dir, local: local])} \\
-        --schema schemas/nextflow_schema.json --sheet-schema schemas/schema_input.json \\
+        --schema schemas/nextflow_schema.json --sheet-schema schemas/schema_input.json --methods schemas/methods.json \\
         --out samples.json
     """
 
