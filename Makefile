@@ -9,9 +9,13 @@ DEMO := results/demo
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
 
+# METHODS=peers: the environments of further methods too.
+METHODS :=
+
 setup: ## Python packages and Nextflow, into .venv
 	@containers/local/setup.sh nextflow
 	@containers/local/setup.sh python
+	@for name in $(METHODS); do containers/local/setup.sh $$name; done
 
 demo: setup ## The pipeline on a simulated tissue, 3 minutes on 2 cores; again: resumes
 	@mkdir -p $(DEMO)

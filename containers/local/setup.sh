@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes the environment of `-profile local` under the checkout: setup.sh python, setup.sh nextflow.
+# Makes the environment of `-profile local` under the checkout: setup.sh python, setup.sh nextflow; and those of methods
+# with packages of their own, by the names of containers/envs: setup.sh peers.
 # Does nothing where what it would make is up to date; ends in one line where a tool is missing.
 set -euo pipefail
 
@@ -52,6 +53,26 @@ install_python() {
     # Compiled once, here: a step that has to compile what it imports starts seconds later, every time. Some packages
     # hold templates that are no Python.
     .venv/bin/python -m compileall -q -j 0 .venv/lib >/dev/null || true
+}
+
+# A method's environment in .venv-NAME, which its command reaches as NAME-python.
+install_environment() {
+    local name=$1 python
+    python=$(find_python)
+    echo "setup: Python packages into .venv-$name (some minutes the first time)" >&2
+    [ -x ".venv-$name/bin/pip" ] || "$python" -m venv ".venv-$name"
+    ".venv-$name/bin/pip" install --quiet --disable-pip-version-check -r "containers/envs/$name/requirements.lock"
+    # A link would be taken for the Python of .venv.
+    {
+        echo '#!/usr/bin/env bash'
+        echo "root=\$(cd \"\$(dirname \"\$(readlink -f \"\$0\")\")/../..\" && pwd)"
+        echo "exec \"\$root/.venv-$name/bin/python\" \"\$@\""
+    } > ".venv/bin/$name-python"
+    chmod +x ".venv/bin/$name-python"
+}
+
+install_peers() {
+    install_environment peers
 }
 
 check_java() {
@@ -149,7 +170,10 @@ case ${1:-} in
     nextflow)
         once "$(digest $here/nextflow/* $here/setup.sh)" .venv/bin/nextflow install_nextflow
         ;;
+    peers)
+        once "$(digest containers/envs/peers/requirements.lock)" .venv/bin/peers-python install_peers
+        ;;
     *)
-        fail "usage: setup.sh python|nextflow"
+        fail "usage: setup.sh python|nextflow|peers"
         ;;
 esac
