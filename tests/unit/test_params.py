@@ -14,7 +14,7 @@ from spatialimpute.technologies import LIKELIHOOD_BY_TECHNOLOGY, canonical_techn
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = load_schema(ROOT / "nextflow_schema.json")
 NAMES = """input outdir genes gene_folds cv_folds kappa kappa_grid preset encoder seeds seed n_top_genes
-    max_shared_genes n_latent n_hidden max_steps batch_size learning_rate n_samples interval baselines
+    max_shared_genes n_latent n_hidden max_steps batch_size learning_rate n_samples interval methods
     spatial_likelihood reference_likelihood min_counts min_genes max_mad drop_outliers gene_aliases verdict_pass
     verdict_warn min_shared_genes accelerator gpu_cluster_options publish_dir_mode help""".split()
 
@@ -53,8 +53,8 @@ def test_defaults_pass_their_own_schema():
         ("kappa", 0.5, "0.5"),
         ("kappa", "1e-3", "1e-3"),
         ("kappa_grid", [0, 1, 5], "0,1,5"),
-        ("baselines", ["knn", "total"], "knn,total"),
-        ("baselines", "knn, total", "knn, total"),
+        ("methods", ["knn", "total"], "knn,total"),
+        ("methods", "knn, total", "knn, total"),
         ("genes", ["Sst", "Vip"], "Sst,Vip"),
         ("drop_outliers", "true", True),
         ("seeds", None, None),
@@ -78,7 +78,7 @@ def test_values_are_read_where_that_is_unambiguous(name, value, expected):
         ("kappa", -1, "'auto' or a number of at least 0"),
         ("kappa", "automatic", "'auto' or a number"),
         ("kappa_grid", "0,,1", "numbers of at least 0, separated by commas"),
-        ("baselines", "knn,tangram", "some of knn, celltype, total"),
+        ("methods", "knn;tangram", "expected names of methods, separated by commas"),
         ("preset", "papr", "did you mean 'paper'?"),
         ("genes", True, "given without a value"),
         ("drop_outliers", "maybe", "true or false"),

@@ -27,13 +27,15 @@ def test_stacks_are_split_by_architecture_and_size(monkeypatch):
     groups = [stack.members for stack in train(tissue, members, workers=3)]
     assert groups[0][0] == members[0]
     assert sorted(member.name for group in groups for member in group) == sorted(member.name for member in members)
-    together = held_out_predictions(train(tissue, MEMBERS[:2]), *draw()[1:], "s", 4, 0)
+    _, spatial, gene_sets = draw()
+    sample = spatial, np.arange(len(spatial.cells)), gene_sets
+    together = held_out_predictions(train(tissue, MEMBERS[:2]), *sample, "s", 4, 0)
     by_workers = train(tissue, MEMBERS[:2], workers=2)
     monkeypatch.setattr(stacks, "CPU_STACK_ELEMENTS", 1)
     one_by_one = train(tissue, MEMBERS[:2])
     for split in (by_workers, one_by_one):
         assert [stack.members for stack in split] == [[member] for member in MEMBERS[:2]]
-        apart = held_out_predictions(split, *draw()[1:], "s", 4, 0)
+        apart = held_out_predictions(split, *sample, "s", 4, 0)
         for a, b in zip(together, apart, strict=True):
             np.testing.assert_allclose(a.mean, b.mean, rtol=1e-3)
     for a, b in zip(by_workers, one_by_one, strict=True):
