@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"
 CACHE = ROOT / ".cache" / "benchmarks"
 PYTHON = ROOT / ".venv" / "bin" / "python"
-PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
+PEERS_PYTHON = ROOT / ".venv" / "bin" / "peers-python"
 #: Where a method's interpreter is looked for: the commands of assets/methods.json name it, not its path.
 PATH = f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}"
 METHODS = json.loads((ROOT / "assets" / "methods.json").read_text())
