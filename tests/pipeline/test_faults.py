@@ -3,6 +3,7 @@
 import json
 
 import anndata as ad
+import pandas as pd
 import pytest
 
 
@@ -39,12 +40,32 @@ def test_a_bad_sample_fails_with_its_message_and_the_others_finish(unscored):
 
 
 def test_without_cross_validation_there_are_genes_and_no_scores(unscored):
-    import pandas as pd
-
     genes = pd.read_csv(unscored.outdir / "good/genes.tsv", sep="\t")
     assert (genes["verdict"] == "not assessed").all()
     assert genes["score"].isna().all()
     assert not (unscored.outdir / "good/evaluation").exists()
+
+
+def test_a_method_that_fails_is_missing_in_its_sample_and_nothing_else_is(launcher, row):
+    workplace = launcher("method")
+    method = workplace.project / "bin/spatialimpute/methods/knn.py"
+    broken = "\n\ndef fail(*_arguments):\n    raise RuntimeError('no neighbors today')\n\n\nKNN.fit = fail\n"
+    method.write_text(method.read_text() + broken)
+    sheet = workplace.sheet("sheet.csv", [row("a")])
+    params = {"input": sheet, "methods": "knn,total", "cv_folds": 2, "kappa": 0, "seeds": 1, "max_steps": 30}
+    (workplace.cwd / "params.json").write_text(json.dumps(params | {"n_top_genes": 100, "n_samples": 5}))
+    run = workplace.run("-params-file", "params.json")
+    assert run.code != 0
+    assert run.tasks("FAILED") == ["PREDICT a knn"]
+    folder = run.outdir / "a"
+    assert f"a: {folder}/imputed.h5ad {folder}/genes.tsv; without knn" in run.text
+    assert "FAILED PREDICT (a knn): " in run.text and "no neighbors today" in run.text
+    assert ad.read_h5ad(folder / "imputed.h5ad", backed="r").n_obs > 0
+    scores = pd.read_csv(folder / "evaluation/scores.tsv", sep="\t")
+    assert set(scores["method"]) == {"spatialimpute", "gimvi", "total"}
+    assert json.loads((folder / "evaluation/evaluation.json").read_text())["missing"] == ["knn"]
+    data = run.outdir / "multiqc/multiqc_report_data"
+    assert "no neighbors today" in (data / "multiqc_missing_methods-plot.txt").read_text()
 
 
 def test_an_edited_step_runs_again_and_what_failed_is_tried_again(workplace, unscored):

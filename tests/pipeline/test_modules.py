@@ -70,8 +70,13 @@ def run(workplace, row):
 
 @pytest.fixture(scope="module")
 def unscored(workplace, row):
+    """On GPUs, but for the imputation, which a site keeps off them."""
     sheet = workplace.sheet("unscored.csv", [row("a")])
-    return workplace.run("--input", sheet, "--cv_folds", "0", outdir=str(workplace.cwd / "unscored"))
+    (workplace.cwd / "site.config").write_text(
+        "process.'withName:IMPUTE'.accelerator = null\ntrace.fields = 'process,tag,status,exit,container,workdir'\n"
+    )
+    options = ["--cv_folds", "0", "--accelerator", "gpu", "--gpu_cluster_options=--gres=gpu:1", "-c", "site.config"]
+    return workplace.run("--input", sheet, *options, outdir=str(workplace.cwd / "unscored"))
 
 
 def arguments(run, process: str, tag: str) -> dict[str, list[str]]:
@@ -184,6 +189,17 @@ def test_the_report_names_what_failed_and_why(run):
     assert "a: celltype" in methods and "luck" in methods and "b: gimvi" not in methods
     headlines = (data / "multiqc_headline-plot.txt").read_text()
     assert "PREDICT: no model" in headlines
+
+
+def test_a_task_computes_where_its_directive_says(run, unscored):
+    images = unscored.trace.set_index("process")["container"].str.split(":").str[0]
+    assert {name: images[name] for name in ("SELECT_GENES", "TRAIN", "IMPUTE", "REPORT")} == {
+        "SELECT_GENES": "spatialimpute-core", "TRAIN": "spatialimpute-gpu", "IMPUTE": "spatialimpute-core",
+        "REPORT": "spatialimpute-core",
+    }  # fmt: skip
+    assert arguments(unscored, "TRAIN", "a")["--accelerator"] == ["gpu"]
+    assert arguments(unscored, "IMPUTE", "a")["--accelerator"] == ["cpu"]
+    assert arguments(run, "TRAIN", "a")["--accelerator"] == ["auto"]
 
 
 def test_without_cross_validation_nothing_is_missing(unscored):
