@@ -73,7 +73,8 @@ def unscored(workplace, row):
     """On GPUs, but for the imputation, which a site keeps off them."""
     sheet = workplace.sheet("unscored.csv", [row("a")])
     (workplace.cwd / "site.config").write_text(
-        "process.'withName:IMPUTE'.accelerator = null\ntrace.fields = 'name,process,tag,status,exit,attempt,container,workdir'\n"
+        "process.'withName:IMPUTE'.accelerator = null\n"
+        "trace.fields = 'name,process,tag,status,exit,attempt,container,workdir'\n"
     )
     options = ["--cv_folds", "0", "--accelerator", "gpu", "--gpu_cluster_options=--gres=gpu:1", "-c", "site.config"]
     return workplace.run("--input", sheet, *options, outdir=str(workplace.cwd / "unscored"))
