@@ -7,6 +7,7 @@ import click
 from spatialimpute import cli
 
 log = logging.getLogger("report")
+FILE = click.Path(exists=True, dir_okay=False)
 FOLDER = click.Path(exists=True, file_okay=False)
 
 
@@ -16,14 +17,15 @@ FOLDER = click.Path(exists=True, file_okay=False)
 @click.option(
     "--results", required=True, type=FOLDER, help="The sample's result files, under their names, anywhere in it."
 )
+@click.option("--methods", required=True, type=FILE, help="assets/methods.json.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1))
-def main(sample, inputs, results, threads):
+def main(sample, inputs, results, methods, threads):
     cli.set_threads(threads)
     from spatialimpute.report.build import write_report
     from spatialimpute.report.inputs import read_sample
 
     logging.getLogger("fontTools").setLevel(logging.WARNING)
-    write_report(read_sample(sample, inputs, results), ".")
+    write_report(read_sample(sample, inputs, results, methods), ".")
     log.info("%s: report written", sample)
 
 

@@ -136,10 +136,16 @@ def failures(outdir) {
         }
 }
 
-// Task name -> its last attempt, from the trace of this launch.
+// Task name -> its last attempt, from the trace of this launch. Empty where a site's `trace.fields` leave out what is
+// read here, of which a line tells.
 def tracedTasks(outdir) {
     def trace = file("${outdir}/pipeline_info/trace-${launchTime()}.tsv")
     def rows = trace.exists() ? trace.splitCsv(header: true, sep: '\t') : []
+    def lacking = rows ? ['name', 'process', 'tag', 'attempt', 'status', 'workdir'] - rows[0].keySet() : []
+    if (lacking) {
+        log.warn("trace.fields lacks ${lacking.join(', ')}: failed tasks are not named here; see the .nextflow.log.")
+        return [:]
+    }
     return rows.sort { task -> task.attempt as int }.collectEntries { task -> [task.name, task] }
 }
 

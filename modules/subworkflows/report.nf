@@ -16,7 +16,7 @@ workflow REPORT_RESULTS {
     complete = results
         .groupTuple(size: n_results)
         .map { meta, files -> [meta, files.flatten().sort { path -> path.toUriString() }] }
-    REPORT(inputs.join(complete), package_digest)
+    REPORT(inputs.join(complete), file("${projectDir}/assets/methods.json"), package_digest)
 
     versions = channel.topic('versions')
         .unique()

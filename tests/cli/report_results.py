@@ -12,6 +12,8 @@ from spatialimpute.files.inputs import write_inputs
 from spatialimpute.files.predictions import Predictions, write_predictions
 from spatialimpute.files.sealed import digest, seal, write_json
 
+METHODS = Path(__file__).resolve().parents[2] / "assets/methods.json"
+
 
 def write_results(
     folder: Path,
@@ -120,7 +122,8 @@ def write_results(
             results / "cv", sample, shared, members, rate[: scored or None, :n_panel], kappas, headline, table, rng
         )
     write_genes(results, table, imputed, imputed_format)
-    return ["--sample", sample, "--inputs", f"{folder}/inputs", "--results", f"{folder}/results"]
+    files = ["--inputs", f"{folder}/inputs", "--results", f"{folder}/results", "--methods", str(METHODS)]
+    return ["--sample", sample, *files]
 
 
 def write_genes(folder, table, imputed, imputed_format="h5ad"):

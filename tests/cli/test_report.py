@@ -129,7 +129,7 @@ def test_without_cross_validation_scores_are_absent_and_a_line_says_why(several_
 
 def test_a_method_that_failed_is_named_with_its_reason(several_samples):
     folder, html = several_samples
-    assert sections(folder / "liver.B", "liver.B")["methods_table"]["data"]["liver.B: tangram"] == {
+    assert sections(folder / "liver.B", "liver.B")["methods_table"]["data"]["liver.B: Tangram"] == {
         "missing": "failed, so it could not be scored"
     }
     missing = sections(folder / "hostile", "hostile")["methods_table"]["data"]["hostile: kNN"]["missing"]
@@ -222,10 +222,10 @@ def test_results_are_found_below_links_and_no_file_twice(tmp_path):
     assert found["imputed.zarr"] == [staged / "1/imputed.zarr"] and found["imputed.h5ad"] == []
     assert len(found["qc.json"]) == 2 and len(found["history.tsv"]) == 2
     assert found["evaluation.json"] == [staged / "1/cv/evaluation.json"]
-    done = run_report([*args[:-1], str(staged)], tmp_path / "out")
+    done = run_report([*args, "--results", str(staged)], tmp_path / "out")
     assert done.returncode == 0, done.stderr
     (staged / "genes.tsv").write_text("gene\n")
-    done = run_report([*args[:-1], str(staged)], tmp_path / "out")
+    done = run_report([*args, "--results", str(staged)], tmp_path / "out")
     assert done.returncode == 65 and "expected one genes.tsv of the sample, found 2" in done.stderr
 
 

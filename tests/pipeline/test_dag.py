@@ -125,6 +125,14 @@ def test_without_cross_validation_nothing_is_scored(workplace, first):
     assert not (run.outdir / "a/evaluation").exists()
 
 
+def test_a_site_that_traces_less_loses_the_last_lines_alone(workplace, first):
+    """And is told so."""
+    (workplace.cwd / "less.config").write_text("trace.fields = 'name,process,tag,status,exit'\n")
+    run = workplace.run("--input", "sheet.csv", "-stub-run", "-resume", "-c", "less.config")
+    assert run.code == 0, run.text
+    assert "trace.fields lacks attempt, workdir" in run.text
+
+
 def test_a_sample_of_many_cells_is_imputed_by_ranges_of_its_rows(workplace, first):
     """A stub's sample has 2,500 cells. Ranges begin where a block of random numbers does."""
     outdir = workplace.cwd / "ranges"

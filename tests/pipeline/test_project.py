@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from spatialimpute import __version__
+from spatialimpute.methods.gimvi.settings import PRESETS, Settings
 
 #: The folders and files of the root; the rest are files that tools look for there.
 TOP_LEVEL = {
@@ -31,15 +33,48 @@ def test_nextflow_and_python_name_the_same_version(root):
     assert manifest == __version__
 
 
-def test_defaults_are_those_of_the_schema(root):
+def schema_defaults(root) -> dict:
     schema = json.loads((root / "nextflow_schema.json").read_text())
-    documented = {
+    return {
         name: spec.get("default") for group in schema["$defs"].values() for name, spec in group["properties"].items()
     }
+
+
+def test_defaults_are_those_of_the_schema(root):
     block = re.search(r"^params \{(.*?)^\}", (root / "nextflow.config").read_text(), re.S | re.M).group(1)
     given = dict(re.findall(r"^    (\w+)\s*= (.+)$", block, re.M))
     values = {name: yaml.safe_load(text) for name, text in given.items()}
-    assert values == documented
+    assert values == schema_defaults(root)
+
+
+def test_scripts_have_the_defaults_of_the_schema(root):
+    """But for predict.py's κ, one list where the pipeline's parameters are a value and a grid."""
+    documented = schema_defaults(root)
+    for script in (root / "bin").glob("*.py"):
+        for option in runpy.run_path(str(script))["main"].params:
+            given = option.to_info_dict()["default"]
+            if (
+                option.name in documented
+                and given is not None
+                and (script.name, option.name) != ("predict.py", "kappa")
+            ):
+                assert given == documented[option.name], f"{script.name} --{option.name}"
+
+
+def test_usage_lists_the_defaults_of_the_schema_and_of_the_presets(root):
+    text = re.search(r"^## Parameters$(.*?)^### Methods", (root / "docs/usage.md").read_text(), re.S | re.M).group(1)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| `")]
+    listed = {row[0].strip("`"): row[1:-1] for row in rows}
+    documented = schema_defaults(root)
+    assert set(listed) == set(documented)
+    for name, cells in listed.items():
+        values = [yaml.safe_load(cell.strip("`")) for cell in cells]
+        if documented[name] not in (None, "") and name != "preset":
+            assert set(values) == {documented[name]}, name
+        elif name in Settings.__dataclass_fields__ and name != "max_steps":
+            written = {"by technology": "auto"}
+            presets = [getattr(PRESETS[preset], name) for preset in ("default", "paper")]
+            assert [written.get(value, value) for value in values] == presets, name
 
 
 def test_nextflow_code_is_lint_clean(root):

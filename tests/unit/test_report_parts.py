@@ -1,6 +1,7 @@
 """Small parts of the report: escaping, numbers, ids, subsets."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -80,7 +81,8 @@ def test_score_boxes_average_the_members_of_one_kappa():
             "spearman_partial": [0.2, 0.4, 0.5, 0.0],
         }
     )
-    assert score_boxes(scores, "spearman_partial") == {
+    sample = SimpleNamespace(scores=scores, method_labels={"gimvi": "gimVI"})
+    assert score_boxes(sample, "spearman_partial") == {
         "spatialimpute (chosen prediction)": [0.5],
         "gimVI members, κ = 1": [0.3],
     }

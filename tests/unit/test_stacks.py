@@ -106,5 +106,5 @@ def test_models_of_other_genes_or_versions_are_refused(tmp_path):
     content = read_json(tmp_path / "models.json")
     assert content["schema_version"] == SCHEMA_VERSION
     write_json(tmp_path / "models.json", content | {"schema_version": "0"})
-    with pytest.raises(InputError, match="expected models of schema version 1, found 0"):
+    with pytest.raises(InputError, match="expected models of schema version 2, found 0"):
         saving.load(tmp_path, gene_sets)

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save
 from spatialimpute.errors import InputError
 from spatialimpute.files.sealed import check_digest, digest, read_json, whole, write_json
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
 
 def gene_digest(genes: list[str]) -> str:

@@ -15,12 +15,6 @@ from spatialimpute.report.inputs import Sample
 
 #: The pipeline's own prediction in `scores.tsv`.
 CHOSEN = "spatialimpute"
-METHOD_NAMES = {
-    CHOSEN: "spatialimpute (chosen prediction)",
-    "knn": "kNN",
-    "celltype": "cell-type mean",
-    "total": "panel total alone",
-}
 SCORES = {
     "spearman_partial": "partial Spearman",
     "spearman": "raw Spearman",
@@ -31,11 +25,12 @@ NO_CROSS_VALIDATION = (
 )
 
 
-def method_name(method: str, kappa: float | None = None) -> str:
-    """What the report calls a method of `scores.tsv`, or a single gimVI member of weight κ."""
-    if method == "gimvi":
-        return "gimVI" if kappa is None or pd.isna(kappa) else f"gimVI members, κ = {kappa:g}"
-    return METHOD_NAMES.get(method, method)
+def method_name(sample: Sample, method: str, kappa: float | None = None) -> str:
+    """What the report calls a method of `scores.tsv`, or single members of weight κ."""
+    if method == CHOSEN:
+        return "spatialimpute (chosen prediction)"
+    label = sample.method_labels.get(method, method)
+    return label if kappa is None or pd.isna(kappa) else f"{label} members, κ = {kappa:g}"
 
 
 def method_order(method: str) -> tuple:
@@ -187,10 +182,10 @@ def write_accuracy(writer: SectionWriter, sample: Sample) -> None:
     methods = sample.evaluation.get("methods") or {}
     for method in sorted(methods, key=method_order):
         row = {score: number(methods[method].get(f"{score}_median")) for score in SCORES}
-        key = escape(f"{sample.name}: {method_name(method)}")
+        key = escape(f"{sample.name}: {method_name(sample, method)}")
         rows[key] = without_missing(row | {"genes": methods[method].get("n_genes")})
     for method, reason in missing_methods(sample):
-        rows[escape(f"{sample.name}: {method_name(method)}")] = {"missing": escape(reason)}
+        rows[escape(f"{sample.name}: {method_name(sample, method)}")] = {"missing": escape(reason)}
     score = {"format": "{:,.3f}", "scale": "Blues", "min": 0, "max": 0.6}
     writer.write(
         "methods_table", "table", rows, parent="accuracy", name="All methods, median over genes",
@@ -204,7 +199,7 @@ def write_accuracy(writer: SectionWriter, sample: Sample) -> None:
             "title": "Accuracy: methods", "col1_header": "Sample and method", "no_violin": True, "sort_rows": False,
         },
     )  # fmt: skip
-    boxes = [score_boxes(sample.scores, score) for score in SCORES]
+    boxes = [score_boxes(sample, score) for score in SCORES]
     writer.write(
         "scores", "box", boxes, parent="accuracy", name=f"Scores per gene: {sample.name}", shared=False,
         description="Median and quartiles over held-out genes, outliers as dots; buttons switch between the scores. "
@@ -219,14 +214,15 @@ def write_accuracy(writer: SectionWriter, sample: Sample) -> None:
     )  # fmt: skip
 
 
-def score_boxes(scores: pd.DataFrame, score: str) -> dict[str, list[float]]:
+def score_boxes(sample: Sample, score: str) -> dict[str, list[float]]:
     """Scores per method for a box plot, the chosen prediction first; members of one κ are averaged per gene."""
-    per_gene = scores.groupby(["method", "kappa", "gene"], dropna=False, sort=True)[score].mean().reset_index()
+    keys = ["method", "kappa", "gene"]
+    per_gene = sample.scores.groupby(keys, dropna=False, sort=True)[score].mean().reset_index()
     found = {}
     for (method, kappa), group in per_gene.groupby(["method", "kappa"], dropna=False):
         if method == "total" and score == "spearman_partial":
             continue
         values = [value for value in map(number, group[score]) if value is not None]
         if values:
-            found[(*method_order(method), method_name(method, kappa))] = values
+            found[(*method_order(method), method_name(sample, method, kappa))] = values
     return {escape(key[-1]): found[key] for key in sorted(found)}

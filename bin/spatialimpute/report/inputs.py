@@ -1,5 +1,6 @@
 """What the report is made of: the files of one sample, and of them no more than it shows."""
 
+import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,7 @@ class Sample:
     scores, genes : `scores.tsv`, `genes.tsv`
     evaluation : contents of `evaluation.json`
     predictions, imputed, latent : paths, read as needed
+    method_labels : name of a method -> what the report calls it
     """
 
     name: str
@@ -59,6 +61,7 @@ class Sample:
     predictions: Path | None = None
     imputed: Path | None = None
     latent: Path | None = None
+    method_labels: dict[str, str] = field(default_factory=dict)
 
     @property
     def datasets(self) -> list[tuple[str, Counts]]:
@@ -143,8 +146,11 @@ def find_results(folder: str | Path) -> dict[str, list[Path]]:
     return {name: sorted(paths) for name, paths in found.items()}
 
 
-def read_sample(name: str, inputs: str | Path, results: str | Path) -> Sample:
-    """Read what a sample's steps wrote: SELECT_GENES' folder, and a folder with the others' files in it."""
+def read_sample(name: str, inputs: str | Path, results: str | Path, methods: str | Path) -> Sample:
+    """Read what a sample's steps wrote: SELECT_GENES' folder, and a folder with the others' files in it.
+
+    `methods` is `assets/methods.json`, which has the methods' labels.
+    """
     sample_inputs, found = SampleInputs(inputs), find_results(results)
     scores, genes, evaluation, predictions, h5ad, zarr, latent = (
         found[file][0] if found[file] else None for file in SINGLE
@@ -173,4 +179,5 @@ def read_sample(name: str, inputs: str | Path, results: str | Path) -> Sample:
         predictions=predictions,
         imputed=imputed,
         latent=latent,
+        method_labels={method: entry["label"] for method, entry in json.loads(Path(methods).read_text()).items()},
     )

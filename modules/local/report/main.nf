@@ -8,6 +8,7 @@ process REPORT {
 
     input:
     tuple val(meta), path(inputs), path(results, stageAs: 'results/?/*', arity: '1..*')
+    path methods, stageAs: 'methods.json'
     val package_digest
 
     output:
@@ -17,7 +18,7 @@ process REPORT {
 
     script:
     """
-    report.py ${flags([sample: meta.id, inputs: inputs, results: 'results', threads: task.cpus])}
+    report.py ${flags([sample: meta.id, inputs: inputs, results: 'results', methods: 'methods.json', threads: task.cpus])}
     mkdir -p ${meta.id}
     mv figures ${meta.id}
     """
