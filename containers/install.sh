@@ -19,6 +19,8 @@ python3 -m venv /opt/spatialimpute
 /opt/spatialimpute/bin/pip install --disable-pip-version-check --requirement "$1/requirements.in" \
     --constraint "$1/requirements.lock"
 /opt/spatialimpute/bin/pip uninstall --yes pip
+# The name by which a method's command finds its environment's Python everywhere.
+ln -s python3 "/opt/spatialimpute/bin/${ENVIRONMENT:?}-python"
 useradd --uid 1000 --create-home spatialimpute
 
 apt-get purge --yes --auto-remove python3-venv

@@ -126,4 +126,5 @@ def test_what_slurm_refuses_ends_the_run_with_its_words(begin, options, config, 
     run = begin("refused", "-stub-run", *options, config=config).wait()
     assert run.process.returncode != 0
     assert expected in run.text
-    assert len(run.jobs) == 1
+    # Not tried again; a task that never became a job may be missing in the trace of a run that ends of it.
+    assert len(run.jobs) <= 1 and "Re-submitted" not in run.text
