@@ -34,4 +34,4 @@ class Merscope(Folder):
         matrix, path = self.files()
         key = column_names(path)[0]
         cells = read_cells(path, ids=(key,), numeric=CENTERS).set_index(key)
-        return place(join(read_counts_table(matrix), matrix, cells, path), CENTERS, "um")
+        return place(join(read_counts_table(matrix, with_places=False), matrix, cells, path), CENTERS, "um")
