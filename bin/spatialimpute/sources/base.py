@@ -18,7 +18,6 @@ from spatialimpute.sources.coordinates import find_places, read_sidecar
 
 if TYPE_CHECKING:
     import anndata as ad
-    import pandas as pd
 
 
 @dataclass
@@ -93,10 +92,12 @@ class Source(ABC):
         """
         return None
 
-    def head(self, n_rows: int) -> "pd.DataFrame | None":
-        """The first rows of a table as text, columns numbered, so that what they hold can be told from what they are
-        named. Of another format, the names of the rows (cells) in column 0; None where that cannot be told quickly."""
-        return None
+    def labels(self) -> dict[str, list[str]]:
+        """Texts of the first rows, {column: texts}, without reading counts; the column of the rows' names is "".
+
+        Genes among them say that they are in rows. None that cannot be told quickly.
+        """
+        return {}
 
     def read(
         self, keys: Iterable[str] = (), coords: str | Path | None = None, others: Iterable[str] | None = None

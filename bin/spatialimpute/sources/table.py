@@ -12,7 +12,7 @@ from spatialimpute.sources.cell_table import to_floats
 from spatialimpute.sources.letters import LETTERS, letter_genes
 from spatialimpute.sources.metadata_names import is_metadata
 from spatialimpute.sources.orientation import refuse_genes_in_rows, refuse_molecules
-from spatialimpute.sources.text import SAFE_NUMBERS, open_rows, table_header, table_separator
+from spatialimpute.sources.text import SAFE_NUMBERS, open_rows, table_header, table_separator, text_columns
 from spatialimpute.sources.vocabulary import (
     AXES,
     CELL_ID_COLUMNS,
@@ -50,13 +50,8 @@ class Table(Source):
     def gene_names(self) -> list[str]:
         return table_header(self.path)
 
-    def head(self, n_rows: int) -> "pd.DataFrame":
-        import pandas as pd
-
-        header = table_header(self.path)
-        options = {"header": None, "names": range(len(header)), "index_col": False, "dtype": str, "nrows": n_rows}
-        with open_rows(self.path, header) as rows:
-            return pd.read_csv(rows, sep=table_separator(self.path), keep_default_na=False, **options)
+    def labels(self) -> dict[str, list[str]]:
+        return text_columns(self.path)
 
     def _read(self, keys: Iterable[str]) -> "ad.AnnData":
         return read_counts_table(self.path, keys, self.others, not self.placed_elsewhere)

@@ -20,6 +20,8 @@ MAX_COLUMNS = 1_000_000
 MAX_RATIO = 500
 #: Rows that are looked at to tell what the columns are.
 N_PEEKED = 10
+#: Letters of a table in which texts are looked for without reading it as a whole.
+MAX_LABELLED = 32 << 20
 #: For `pd.read_csv`: its other parsers of numbers crash on an exponent of ten digits.
 SAFE_NUMBERS = {"float_precision": "round_trip"}
 
@@ -123,6 +125,38 @@ def open_rows(path: Path, columns: Sequence[str], n_header: int = 1) -> Iterator
         for _ in range(n_header):
             handle.readline()
         yield _Rows(path, handle, table_separator(path), columns, 1 + n_header)
+
+
+def text_columns(path: Path) -> dict[str, list[str]]:
+    """Texts of the first rows by column, of those whose first values are no numbers; of a nameless first column all.
+
+    Raises
+    ------
+    InputError
+        As of :func:`table_header` and :func:`open_rows`.
+    """
+    columns, separator = table_header(path), table_separator(path)
+    rows, length = [], 0
+    with open_text(path) as handle:
+        handle.readline()
+        for fields in csv.reader(handle, delimiter=separator):
+            texts = {i: field for i, field in enumerate(fields[: len(columns)]) if not rows or i in rows[0]}
+            rows.append(
+                {i: text for i, text in texts.items() if rows or i == 0 and not columns[0] or not is_number(text)}
+            )
+            length += sum(map(len, fields))
+            if length > MAX_LABELLED:
+                break
+    return {columns[i]: [row[i] for row in rows if i in row] for i in (rows[0] if rows else ())}
+
+
+def is_number(text: str) -> bool:
+    """Whether a field of a table holds a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _require_columns(path: Path, separator: str, line: str, columns: list[str]) -> None:

@@ -11,7 +11,7 @@ from spatialimpute.sources.base import Header
 from spatialimpute.sources.cell_table import column_names, join, keep, place, read_cells, to_microns, to_numbers
 from spatialimpute.sources.folder import Folder, listing, open_tenx
 from spatialimpute.sources.guard import read_json
-from spatialimpute.sources.text import SAFE_NUMBERS, open_rows
+from spatialimpute.sources.text import SAFE_NUMBERS, is_number, open_rows
 
 POSITIONS = ("barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres")
 CENTERS = ("pxl_col_in_fullres", "pxl_row_in_fullres")  # x, y
@@ -92,15 +92,7 @@ class Visium(Folder):
 
 def _has_header(columns: list[str]) -> bool:
     """Before Space Ranger 2 the table had none, whatever it is named today: beside a barcode all are numbers."""
-    return not columns[1:] or not all(_is_number(name) for name in columns[1:])
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return not columns[1:] or not all(is_number(name) for name in columns[1:])
 
 
 def _read_positions(path: Path):
