@@ -19,7 +19,7 @@ def species_of(names: Iterable[str] | None) -> str | None:
     >>> species_of(f"ENSMUSG{i:011d}" for i in range(9))
     'mouse'
     """
-    found = Counter(match[1] or "" for match in map(_ID.match, map(str, names or ())) if match)
+    found = Counter(match[1] or "" for match in map(_ID.match, map(str, () if names is None else names)) if match)
     if found.total() < FEWEST_IDS:
         return None
     prefix, n = found.most_common(1)[0]

@@ -6,7 +6,7 @@ of a cell, a field of view or a cluster is the largest "gene" of all: cells' cou
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 import anndata as ad
@@ -30,6 +30,8 @@ FEWEST_CELLS_FOR_CODES = 100
 #: Of all counts, on one column.
 LARGE_SHARE = 0.5
 N_NAMED = 10
+#: Counts that are looked at in one go.
+BLOCK = 1 << 22
 
 
 @dataclass
@@ -54,18 +56,18 @@ def find_suspects(x: sp.csr_matrix, names: np.ndarray, asked: np.ndarray) -> Sus
             found.certain[i] = "named as tools name what they say of cells"
         elif re.search(r"\s", names[i].strip()):
             found.certain[i] = "no gene's name has a space"
-    n = x.shape[0]
-    if n < FEWEST_CELLS:
+    if x.shape[0] < FEWEST_CELLS or not asked.any():
         return found
-    columns = x.tocsc()
-    present, total = np.diff(columns.indptr), np.asarray(x.sum(axis=0, dtype=np.float64)).ravel()
-    looked_at = asked & ((present >= RARELY_ZERO * n) | (total > LARGE_SHARE * total.sum()))
+    total = np.asarray(x.sum(axis=0, dtype=np.float64)).ravel()
+    share = total / max(total.sum(), 1)
+    present = sum(np.bincount(x.indices[block], minlength=x.shape[1]) for block in _blocks(x.nnz))
+    looked_at = np.flatnonzero(asked & ((present >= RARELY_ZERO * x.shape[0]) | (share > LARGE_SHARE)))
     by_content = Suspects()
-    for i in np.flatnonzero(looked_at):
-        values = columns[:, [i]].toarray().ravel()
-        if certain := _is_no_count(values):
+    some = x[:, looked_at]
+    for i, column in zip(looked_at, _columns(some), strict=True):
+        if certain := _is_no_count(column):
             by_content.certain[i] = certain
-        elif doubt := _may_be_no_count(values, total[i] / max(total.sum(), 1)):
+        elif doubt := _may_be_no_count(column, share[i]):
             by_content.doubtful[i] = doubt
     if len(by_content.certain) <= MOST * x.shape[1]:  # else all counts are odd, and none of them the odd one
         found.certain = by_content.certain | found.certain
@@ -73,26 +75,61 @@ def find_suspects(x: sp.csr_matrix, names: np.ndarray, asked: np.ndarray) -> Sus
     return found
 
 
-def _is_no_count(values: np.ndarray) -> str | None:
-    n, steps = len(values), np.diff(values)
-    if not steps.any():
+@dataclass
+class _Column:
+    """What one pass over the rows says of a column; its values are taken out only if these do not tell."""
+
+    n: int
+    present: int
+    largest: float
+    changes: int
+    ups_by_one: int
+    downs: int
+    values: Callable[[], np.ndarray]
+
+
+def _columns(x: sp.csr_matrix) -> Iterator[_Column]:
+    n, width = x.shape
+    changes, ones, downs = np.zeros((3, width), dtype=np.int64)
+    step = max(1, BLOCK // max(1, x.nnz // n))
+    for start in range(0, n - 1, step):
+        stop = min(start + step, n - 1)
+        steps = sp.csr_matrix(x[start + 1 : stop + 1] - x[start:stop])
+        steps.eliminate_zeros()
+        for count, which in ((changes, slice(None)), (ones, steps.data == 1), (downs, steps.data < 0)):
+            count += np.bincount(steps.indices[which], minlength=width)
+    present, largest = x.getnnz(axis=0), x.max(axis=0).toarray().ravel()
+    for i in range(width):
+        yield _Column(n, present[i], largest[i], changes[i], ones[i], downs[i], lambda i=i: x[:, [i]].toarray().ravel())
+
+
+def _is_no_count(column: _Column) -> str | None:
+    n = column.n
+    if not column.changes:
         return "the same number in all cells"
-    if (steps == 1).mean() > 0.9 or values.max() - values.min() + 1 == n == len(np.unique(values)):
+    numbers = column.ups_by_one > 0.9 * (n - 1)
+    if not numbers and column.present >= n - 1 and column.largest >= n - 1:
+        values = column.values()
+        numbers = values.max() - values.min() + 1 == n == len(np.unique(values))
+    if numbers:
         return "it numbers the cells"
-    changes = np.count_nonzero(steps)
-    if (values > 0).mean() > MOST and (changes < FEW_CHANGES * n or (steps >= 0).all()):
+    if column.present > MOST * n and (column.changes < FEW_CHANGES * n or not column.downs):
         return "one number for many cells in a row, as of fields or slices"
     return None
 
 
-def _may_be_no_count(values: np.ndarray, share: float) -> str | None:
+def _may_be_no_count(column: _Column, share: float) -> str | None:
     if share > LARGE_SHARE:
         return f"{share:.0%} of all counts"
-    codes = np.unique(values)
-    consecutive = codes[0] == 1 and codes[-1] == len(codes) <= MOST_CODES
-    if len(values) >= FEWEST_CELLS_FOR_CODES and consecutive and len(codes) > 1:
-        return f"whole numbers from 1 to {len(codes)} and no zero, as of clusters"
+    if column.n >= FEWEST_CELLS_FOR_CODES and column.present == column.n and column.largest <= MOST_CODES:
+        codes = np.unique(column.values())
+        if codes[0] == 1 and codes[-1] == len(codes):
+            return f"whole numbers from 1 to {len(codes)} and no zero, as of clusters"
     return None
+
+
+def _blocks(n: int) -> Iterator[slice]:
+    return (slice(start, start + BLOCK) for start in range(0, n, BLOCK))
 
 
 def measures_aside(raw: ad.AnnData) -> tuple[ad.AnnData, str | None]:
@@ -107,10 +144,13 @@ def measures_aside(raw: ad.AnnData) -> tuple[ad.AnnData, str | None]:
     if raw.X is None or raw.raw is not None or "counts" in raw.layers or raw.n_obs < FEWEST_CELLS:
         return raw, None
     x = to_csr(raw.X)
-    with np.errstate(invalid="ignore"):
-        odd = ~((x.data >= 0) & (x.data == np.rint(x.data)))
-    n_odd = np.bincount(x.indices[odd], minlength=x.shape[1])
-    present = np.bincount(x.indices, minlength=x.shape[1])
+    n_odd, present = np.zeros((2, x.shape[1]), dtype=np.int64)
+    for block in _blocks(x.nnz):
+        values, indices = x.data[block], x.indices[block]
+        with np.errstate(invalid="ignore"):
+            odd = ~((values >= 0) & (values == np.rint(values)))
+        n_odd += np.bincount(indices[odd], minlength=x.shape[1])
+        present += np.bincount(indices, minlength=x.shape[1])
     aside = (n_odd > MOST * present) & (present > MOST * x.shape[0])
     if not aside.any() or (n_odd > 0).mean() > MOST:
         return raw, None

@@ -119,6 +119,12 @@ def _float(value) -> float:
         return np.nan
 
 
+def are_row_numbers(column: "pd.Series") -> bool:
+    """Whether a column numbers the rows from 0 or 1, as R and pandas write in front of a table."""
+    numbers = to_floats(column).to_numpy()
+    return numbers[0] in (0, 1) and bool((np.diff(numbers) == 1).all())
+
+
 def to_numbers(path: Path, table: "pd.DataFrame", columns: tuple[str, ...], first_row: int = 2) -> None:
     """Turn columns into floats; `first_row` is the line of the table's first row in the file, for the message.
 

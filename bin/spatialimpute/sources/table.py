@@ -8,7 +8,7 @@ import numpy as np
 
 from spatialimpute.errors import InputError
 from spatialimpute.sources.base import Header, Source
-from spatialimpute.sources.cell_table import to_floats
+from spatialimpute.sources.cell_table import are_row_numbers, to_floats
 from spatialimpute.sources.letters import LETTERS, letter_genes
 from spatialimpute.sources.metadata_names import is_metadata
 from spatialimpute.sources.orientation import refuse_genes_in_rows, refuse_molecules
@@ -144,16 +144,11 @@ def _chain(first, rest):
 
 def _names_cells(header: list[str], first: "pd.DataFrame") -> int | None:
     """The column that names the cells."""
-    if header[0].casefold() in UNNAMED_COLUMNS and _are_row_numbers(first[0]):
+    if header[0].casefold() in UNNAMED_COLUMNS and are_row_numbers(first[0]):
         named = find_name(header[1:], CELL_ID_COLUMNS)
         if named is not None and first[column := header.index(named, 1)].is_unique:
             return column  # row numbers, as R and pandas write them, in front of the names
     return 0 if header[0].casefold() in (*UNNAMED_COLUMNS, *CELL_ID_COLUMNS) or _is_text(first[0]) else None
-
-
-def _are_row_numbers(column: "pd.Series") -> bool:
-    numbers = to_floats(column).to_numpy()
-    return numbers[0] in (0, 1) and bool((np.diff(numbers) == 1).all())
 
 
 def _is_text(column: "pd.Series") -> bool:

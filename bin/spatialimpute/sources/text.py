@@ -178,7 +178,7 @@ def _layout(columns: list[str], peeked: list[tuple[int, int, bool]]) -> list[str
         return columns
     if not columns[-1] and all(n < len(columns) or n == len(columns) and empty for _, n, empty in peeked):
         columns = columns[:-1]  # a separator too many, in the header at least
-    longer = all(n == len(columns) + 1 for _, n, _ in peeked)
+    longer = sum(n == len(columns) + 1 for _, n, _ in peeked) > len(peeked) / 2
     return ["", *columns] if longer and not all(empty for *_, empty in peeked) else columns
 
 
