@@ -89,10 +89,12 @@ class BothSides:
             genes = {name for path in other for name in self.spellings(path)}
             labels = {value for path in other for values in self._labels_of(path).values() for value in values}
             for path in own:
-                columns = set(self.spellings(path)) & genes
+                columns = set(self.spellings(path))
+                in_columns = max(len(columns & genes), len(columns & labels))
                 for column, values in self._labels_of(path).items():
-                    found = _genes_among(values, genes) or _genes_among(values, labels)
-                    if len(found) > max(FEWEST_GENES - 1, len(columns)):
+                    # Both sides' rows may be genes; or their cells, which are numbered alike.
+                    found = _genes_among(values, genes) or _unlike(_genes_among(values, labels))
+                    if len(found) > max(FEWEST_GENES - 1, in_columns):
                         problems.append(f"sample '{sample}': {_turned_text(path, column, values, found)}")
                         break
         return problems
@@ -108,10 +110,13 @@ def _paths(sample: dict) -> list[str]:
 
 
 def _genes_among(values: Iterable[str], genes: set[str]) -> set[str]:
-    """Values that are among the genes; numbers and cells' names, of which both sides may have the same, are none."""
-    found = {value for value in values if value in genes and not _CELL.match(value)}
-    stems = {re.sub(r"\d+", "", value) for value in found}
-    return found if len(stems) >= FEWEST_GENES else set()
+    """Values that are among the genes; numbers and barcodes, of which both sides may have the same, are none."""
+    return {value for value in values if value in genes and not _CELL.match(value)}
+
+
+def _unlike(names: set[str]) -> set[str]:
+    """Names that differ in more than a number; none where all are alike."""
+    return names if len({re.sub(r"\d+", "", name) for name in names}) >= FEWEST_GENES else set()
 
 
 def _turned_text(path: str, column: str, values: list[str], genes: set[str]) -> str:

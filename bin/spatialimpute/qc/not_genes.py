@@ -55,7 +55,7 @@ def find_suspects(x: sp.csr_matrix, names: np.ndarray, asked: np.ndarray) -> Sus
         if is_metadata(names[i]):
             found.certain[i] = "named as tools name what they say of cells"
         elif re.search(r"\s", names[i].strip()):
-            found.certain[i] = "no gene's name has a space"
+            found.doubtful[i] = "a space in the name"
     if x.shape[0] < FEWEST_CELLS or not asked.any():
         return found
     total = np.asarray(x.sum(axis=0, dtype=np.float64)).ravel()
@@ -71,7 +71,8 @@ def find_suspects(x: sp.csr_matrix, names: np.ndarray, asked: np.ndarray) -> Sus
             by_content.doubtful[i] = doubt
     if len(by_content.certain) <= MOST * x.shape[1]:  # else all counts are odd, and none of them the odd one
         found.certain = by_content.certain | found.certain
-    found.doubtful = {i: reason for i, reason in by_content.doubtful.items() if i not in found.certain}
+    doubtful = found.doubtful | by_content.doubtful
+    found.doubtful = {i: reason for i, reason in doubtful.items() if i not in found.certain}
     return found
 
 

@@ -204,8 +204,8 @@ def match_cells(cells: "pd.Index", matrix: Path, rows: "pd.Index", table: Path) 
     )
     if len(absent) == len(cells):
         raise InputError(
-            f"{table}: its cells are not those of {matrix.name}: no coordinates for cell {cells[0]!r}: {counted}; give "
-            "every cell a row under the same id"
+            f"{table}: its cells are not those of {matrix.name}: no coordinates for cell {cells[0]!r} ({counted}); "
+            "give every cell a row under the same id"
         )
     if (
         len(absent)

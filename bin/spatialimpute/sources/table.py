@@ -125,7 +125,7 @@ def _blocks(path: Path, header: list[str]):
                 sep=table_separator(path),
                 header=None,
                 names=range(len(header)),
-                dtype={0: str},
+                dtype=dict.fromkeys(_id_columns(header), str),
                 index_col=False,
                 chunksize=max(1, BLOCK_VALUES // len(header)),
                 low_memory=False,
@@ -142,12 +142,17 @@ def _chain(first, rest):
     yield from rest
 
 
+def _id_columns(header: list[str]) -> list[int]:
+    """Columns that may name the cells: the first, and where that is nameless another of a usual name."""
+    named = find_name(header[1:], CELL_ID_COLUMNS) if header[0].casefold() in UNNAMED_COLUMNS else None
+    return [0] if named is None else [0, header.index(named, 1)]
+
+
 def _names_cells(header: list[str], first: "pd.DataFrame") -> int | None:
     """The column that names the cells."""
-    if header[0].casefold() in UNNAMED_COLUMNS and are_row_numbers(first[0]):
-        named = find_name(header[1:], CELL_ID_COLUMNS)
-        if named is not None and first[column := header.index(named, 1)].is_unique:
-            return column  # row numbers, as R and pandas write them, in front of the names
+    *_, last = _id_columns(header)
+    if last and are_row_numbers(first[0]) and first[last].is_unique:
+        return last  # row numbers, as R and pandas write them, in front of the names
     return 0 if header[0].casefold() in (*UNNAMED_COLUMNS, *CELL_ID_COLUMNS) or _is_text(first[0]) else None
 
 

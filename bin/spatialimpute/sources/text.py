@@ -162,7 +162,7 @@ def is_number(text: str) -> bool:
 def _require_columns(path: Path, separator: str, line: str, columns: list[str]) -> None:
     if len(columns) >= 2:
         return
-    other = {",": "commas", "\t": "tabs", ";": "semicolons"}
+    other = {",": "commas", "\t": "tabs", ";": "semicolons", " ": "spaces"}
     wrong = max((s for s in other if s != separator), key=line.count)
     if line.count(wrong):
         raise InputError(
