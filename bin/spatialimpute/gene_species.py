@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 _ID = re.compile(r"^ENS([A-Z]{3,4})?G\d{11}(\.\d+)?$", re.IGNORECASE)
 _SPECIES = {
@@ -29,11 +29,34 @@ def species_of(names: Iterable[str] | None) -> str | None:
     return _SPECIES.get(prefix, f"ENS{prefix}G")
 
 
-def two_species(spatial: str | None, reference: str | None, name: str) -> str | None:
-    """What to say where the Ensembl ids of the two sides are of two species; None where they are not known to be."""
-    if spatial is None or reference is None or spatial == reference:
+def two_species(sides: Sequence[tuple[str, Iterable[str] | None]]) -> list[str]:
+    """What to say of sides whose Ensembl ids are of another species than those of the first side that has any.
+
+    Parameters
+    ----------
+    sides : what a message calls each, and names among which its ids are
+    """
+    found = [(name, species) for name, names in sides if (species := species_of(names)) is not None]
+    return [
+        f"two species: the Ensembl ids of {found[0][0]} are of {found[0][1]}, those of {name} of {species}; their "
+        "genes match by symbols alone"
+        for name, species in found[1:]
+        if species != found[0][1]
+    ]
+
+
+def in_case_alone(matched: Mapping[str, str]) -> str | None:
+    """What to say where nearly all names match in another case only, as those of mouse and human do.
+
+    Parameters
+    ----------
+    matched : name on one side -> name on the other
+    """
+    pairs = [(name, other) for name, other in matched.items() if name != other and name.casefold() == other.casefold()]
+    if len(pairs) < max(FEWEST_IDS, MOST * len(matched)):
         return None
+    name, other = pairs[0]
     return (
-        f"two species: the Ensembl ids of the spatial side are of {spatial}, those of {name} of {reference}; genes "
-        "match by their symbols alone"
+        f"{len(pairs)} of {len(matched)} shared genes match in another letter case only ({name} as {other}), as those "
+        "of mouse and human do"
     )

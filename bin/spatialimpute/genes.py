@@ -16,7 +16,7 @@ import scipy.sparse as sp
 from spatialimpute.errors import InputError
 from spatialimpute.files.counts import Counts
 from spatialimpute.files.gene_sets import GeneSets
-from spatialimpute.gene_species import species_of, two_species
+from spatialimpute.gene_species import in_case_alone, two_species
 from spatialimpute.nearest import nearest_listed
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def select_genes(
     if renamed:
         examples = ", ".join(f"{name} as {gene}" for name, gene in list(renamed.items())[:3])
         how["shared"] += f", {len(renamed)} of them under another spelling or by Ensembl id ({examples})"
-    odd = _two_species(spatial_ids, references, matched)
+    odd = _odd_species(spatial_ids, references, matched)
     if odd:
         how["warning"] = "; ".join(odd)
         log.warning("%s: %s", sample, how["warning"])
@@ -139,15 +139,12 @@ def select_genes(
     return GeneSets(genes, shared, measured_only, list(genes), folds, how=how, warnings=odd), renamed
 
 
-def _two_species(spatial_ids: Sequence[str] | None, references: Sequence[Counts], matched: dict[str, str]) -> list[str]:
-    """What to say of each reference whose Ensembl ids are of another species than the spatial side's."""
-    own = species_of(spatial_ids)
-    texts = [
-        two_species(own, species_of(reference.gene_ids), reference.info.get("id", f"reference {i}"))
-        for i, reference in enumerate(references, 1)
-    ]
-    in_case = sum(name != gene and name.casefold() == gene.casefold() for name, gene in matched.items())
-    return [f"{text} ({in_case} of {len(matched)} in another letter case only)" for text in texts if text]
+def _odd_species(spatial_ids: Sequence[str] | None, references: Sequence[Counts], matched: dict[str, str]) -> list[str]:
+    """What makes one think that the sides are of several species."""
+    names = [reference.info.get("id", f"reference {i}") for i, reference in enumerate(references, 1)]
+    ids = [reference.gene_ids for reference in references]
+    texts = two_species([("the spatial side", spatial_ids), *zip(names, ids, strict=True)])
+    return [*texts, *filter(None, [in_case_alone(matched)])]
 
 
 class _Variability:

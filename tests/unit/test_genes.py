@@ -215,8 +215,10 @@ def test_ensembl_ids_of_two_species_are_a_warning():
     reference.gene_ids = np.array([f"ENSG{i:011d}" for i in range(len(GENES))])
     sets, renamed = select_genes("s", GENES[:12], [reference], mouse[:12])
     assert renamed[GENES[0]] == GENES[0].upper()
-    assert len(sets.warnings) == 1 and sets.how["warning"] == sets.warnings[0]
-    assert "of mouse, those of human of human" in sets.warnings[0] and "12 of 12 in another letter" in sets.warnings[0]
+    assert sets.how["warning"] == "; ".join(sets.warnings)
+    assert "of the spatial side are of mouse, those of human of human" in sets.warnings[0]
+    assert "12 of 12 shared genes match in another letter case only (Gene0 as GENE0)" in sets.warnings[1]
+    assert select_genes("s", GENES[:12], [reference])[0].warnings == sets.warnings[1:]
     same = make_reference(name="mouse")
     same.gene_ids = np.array(mouse)
     assert select_genes("s", GENES[:12], [same], mouse[:12])[0].warnings == []

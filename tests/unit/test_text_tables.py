@@ -237,7 +237,7 @@ def test_names_that_tools_give_to_columns_of_the_cells():
         "Su(H)",
         "E(spl)m8-HLH",
         "nkx2.1",
-        "MAX-AS1",
+        "PCA3",
     ]
     assert [name for name in [*GENES, *genes] if is_metadata(name)] == []
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from spatialimpute.check.gene_spellings import gene_spellings, label_columns
-from spatialimpute.gene_species import species_of, two_species
+from spatialimpute.gene_species import two_species
 from spatialimpute.sources.orientation import count_molecules, transpose
 
 #: Names that a message shows.
@@ -75,11 +75,9 @@ class BothSides:
         known = [self.spellings(path) for path in paths]
         if len(known) < 2 or None in known:
             return []
-        texts = [
-            two_species(species_of(known[0].values()), species_of(one.values()), Path(path).name)
-            for path, one in zip(paths[1:], known[1:], strict=True)
-        ]
-        return [f"sample '{sample['sample']}': {text}" for text in texts if text]
+        names = ["the spatial side", *(Path(path).name for path in paths[1:])]
+        texts = two_species([(name, one.values()) for name, one in zip(names, known, strict=True)])
+        return [f"sample '{sample['sample']}': {text}" for text in texts]
 
     def _turned(self, sample: str, paths: list[str]) -> list[str]:
         """Files whose rows are genes or molecules: their labels are the other side's genes, their columns are not."""

@@ -37,7 +37,7 @@ _NAMES = frozenset(
 _PATTERN = re.compile(
     r"^(n|nr|num|number|total|pct|perc|percent|frac|fraction|prop|mean|median|max|min|std|log|log1p|log10|sum)_.+"
     r"|^n(count|counts|feature|features|gene|genes|umi|umis|transcript|transcripts)(_.+)?$"
-    r"|_snn_res(_|$)|^(leiden|louvain|kmeans|graphclust|clusters?|clust|res)_.+|^(x_)?(umap|t_?sne|pca|harmony)_?\d+$"
+    r"|_snn_res(_|$)|^(leiden|louvain|kmeans|graphclust|clusters?|clust|res)_.+|^(x_)?((umap|t_?sne)_?|pca_|harmony_)\d+$"
     r"|^(centroid|center|centre|position|pos|coord|coordinate|pixel|stage|global|local)_?[xyz](_.+)?$|^[xyz]_?(px|um|mm)$"
     r"|_id_|_(id|ids|idx|index|num|number|area|volume|size|perimeter|centroid|diameter|radius|angle|score|prob|probability"
     r"|px|um|um2|mm|micron|microns|pixel|pixels|count|counts|umis|reads|transcripts|spots|label|labels|code|cluster"
