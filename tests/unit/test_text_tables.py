@@ -11,6 +11,7 @@ import scipy.sparse as sp
 import vendor_bundles as bundles
 from spatialimpute.errors import InputError
 from spatialimpute.qc.clean import clean_counts
+from spatialimpute.qc.not_genes import find_suspects
 from spatialimpute.sources import open_source
 from spatialimpute.sources.coordinates import find_sidecar
 from spatialimpute.sources.metadata_names import is_metadata
@@ -278,7 +279,13 @@ def test_unknown_columns_are_judged_by_what_they_hold(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "name, values", [("Doubt", RNG.integers(1, 6, N)), ("Doubt", COUNTS.sum(axis=1) * 3), ("Big one", FEW)]
+    "name, values",
+    [
+        ("Doubt", RNG.integers(1, 6, N)),
+        ("Doubt", RNG.integers(0, 7, N)),
+        ("Doubt", COUNTS.sum(axis=1) * 3),
+        ("Big one", FEW),
+    ],
 )
 def test_columns_in_doubt_are_named_and_dropped_only_where_no_reference_has_them(tmp_path, name, values):
     table(**{name: values}, x=XY[:, 0], y=XY[:, 1]).to_csv(tmp_path / "x.csv")
@@ -337,3 +344,13 @@ def test_tables_of_molecules_are_told_by_their_header(tmp_path, header):
     (tmp_path / "x.csv").write_text(header + "\n" + ",".join("1" * header.count(",") + "G") + "\n")
     with pytest.raises(InputError, match="its rows are molecules, not cells .*crosstab"):
         open_source(tmp_path / "x.csv").header()
+
+
+@pytest.mark.parametrize("mean", [0.01, 0.3, 1, 3, 20, 200])
+@pytest.mark.parametrize("shape", [0.3, 2, 1e6])
+def test_counts_of_every_mean_and_dispersion_are_in_no_doubt(mean, shape):
+    rng = np.random.default_rng(int(100 * mean))
+    x = sp.csr_matrix(rng.poisson(rng.gamma(shape, mean / shape, (1000, 60))).astype(np.float32))
+    names = np.array([f"Gene{i}" for i in range(60)])
+    suspects = find_suspects(x, names, np.ones(60, bool))
+    assert not suspects.certain and not suspects.doubtful

@@ -24,11 +24,13 @@ MOST = 0.5
 RARELY_ZERO = 0.3
 #: Of rows where a column changes, if it numbers fields of view, slices or clusters of cells that lie together.
 FEW_CHANGES = 0.05
-#: Numbers of clusters or regions: so many at most, each of them used, and no cell without.
-MOST_CODES = 60
+#: Numbers of clusters or regions: so many at most, and where there is a 0, which counts have too, so many at least.
+MOST_CODES, FEWEST_CODES_WITH_ZERO = 200, 4
+#: Of the cells that each would have if all had as many, the last has so many at least.
+LAST_CODE = 0.2
 FEWEST_CELLS_FOR_CODES = 100
-#: Of all counts, on one column.
-LARGE_SHARE = 0.5
+#: Of all counts, on one column; and so many times as much as a column has on average.
+LARGE_SHARE, TIMES_AVERAGE = 0.2, 5
 N_NAMED = 10
 #: Counts that are looked at in one go.
 BLOCK = 1 << 22
@@ -60,14 +62,17 @@ def find_suspects(x: sp.csr_matrix, names: np.ndarray, asked: np.ndarray) -> Sus
         return found
     total = np.asarray(x.sum(axis=0, dtype=np.float64)).ravel()
     share = total / max(total.sum(), 1)
+    large = max(LARGE_SHARE, TIMES_AVERAGE / x.shape[1])
     present = sum(np.bincount(x.indices[block], minlength=x.shape[1]) for block in _blocks(x.nnz))
-    looked_at = np.flatnonzero(asked & ((present >= RARELY_ZERO * x.shape[0]) | (share > LARGE_SHARE)))
+    looked_at = np.flatnonzero(asked & ((present >= RARELY_ZERO * x.shape[0]) | (share > large)))
     by_content = Suspects()
     some = x[:, looked_at]
     for i, column in zip(looked_at, _columns(some), strict=True):
         if certain := _is_no_count(column):
             by_content.certain[i] = certain
-        elif doubt := _may_be_no_count(column, share[i]):
+        elif share[i] > large:
+            by_content.doubtful[i] = f"{share[i]:.0%} of all counts"
+        elif doubt := _may_be_codes(column):
             by_content.doubtful[i] = doubt
     if len(by_content.certain) <= MOST * x.shape[1]:  # else all counts are odd, and none of them the odd one
         found.certain = by_content.certain | found.certain
@@ -119,13 +124,14 @@ def _is_no_count(column: _Column) -> str | None:
     return None
 
 
-def _may_be_no_count(column: _Column, share: float) -> str | None:
-    if share > LARGE_SHARE:
-        return f"{share:.0%} of all counts"
-    if column.n >= FEWEST_CELLS_FOR_CODES and column.present == column.n and column.largest <= MOST_CODES:
-        codes = np.unique(column.values())
-        if codes[0] == 1 and codes[-1] == len(codes):
-            return f"whole numbers from 1 to {len(codes)} and no zero, as of clusters"
+def _may_be_codes(column: _Column) -> str | None:
+    if column.n >= FEWEST_CELLS_FOR_CODES and 2 <= column.largest <= MOST_CODES:
+        codes, cells = np.unique(column.values(), return_counts=True)
+        first, last = codes[0], codes[-1]
+        consecutive = first in (0, 1) and last - first + 1 == len(codes) >= (2 if first else FEWEST_CODES_WITH_ZERO)
+        # The largest count is some cell's; the last cluster has its share of them.
+        if consecutive and cells[-1] >= LAST_CODE * column.n / len(codes):
+            return f"whole numbers from {first:g} to {last:g}, each as frequent as another, as of clusters"
     return None
 
 
