@@ -29,8 +29,9 @@ MOST_CODES, FEWEST_CODES_WITH_ZERO = 200, 4
 #: Of the cells that each would have if all had as many, the last has so many at least.
 LAST_CODE = 0.2
 FEWEST_CELLS_FOR_CODES = 100
-#: Of all counts, on one column; and so many times as much as a column has on average.
-LARGE_SHARE, TIMES_AVERAGE = 0.2, 5
+#: Of all counts, on one column: where no reference has a gene of that name, and where nothing is known of it; and so
+#: many times as much as a column has on average.
+LARGE_SHARE, LARGE_SHARE_UNKNOWN, TIMES_AVERAGE = 0.2, 0.5, 5
 N_NAMED = 10
 #: Counts that are looked at in one go.
 BLOCK = 1 << 22
@@ -44,13 +45,14 @@ class Suspects:
     doubtful: dict[int, str] = field(default_factory=dict)
 
 
-def find_suspects(x: sp.csr_matrix, names: np.ndarray, asked: np.ndarray) -> Suspects:
+def find_suspects(x: sp.csr_matrix, names: np.ndarray, asked: np.ndarray, large_share: float = LARGE_SHARE) -> Suspects:
     """Judge columns by name and content.
 
     Parameters
     ----------
     x : whole numbers, shape (n_cells, n_features), canonical
     names : of its columns; asked : boolean, which of them to judge
+    large_share : of all counts, that casts doubt on a column
     """
     found = Suspects()
     for i in np.flatnonzero(asked):
@@ -62,7 +64,7 @@ def find_suspects(x: sp.csr_matrix, names: np.ndarray, asked: np.ndarray) -> Sus
         return found
     total = np.asarray(x.sum(axis=0, dtype=np.float64)).ravel()
     share = total / max(total.sum(), 1)
-    large = max(LARGE_SHARE, TIMES_AVERAGE / x.shape[1])
+    large = max(large_share, TIMES_AVERAGE / x.shape[1])
     present = sum(np.bincount(x.indices[block], minlength=x.shape[1]) for block in _blocks(x.nnz))
     looked_at = np.flatnonzero(asked & ((present >= RARELY_ZERO * x.shape[0]) | (share > large)))
     by_content = Suspects()
@@ -188,7 +190,7 @@ def features_aside(
     """
     if others is not None:
         asked = asked & np.isin(names, list(others))
-    suspects = find_suspects(x, names, asked)
+    suspects = find_suspects(x, names, asked, LARGE_SHARE_UNKNOWN if others is None else LARGE_SHARE)
     dropped = suspects.certain | (suspects.doubtful if others is not None else {})
     warnings = [f"{text}: not taken for genes" for text in _by_reason(names, dropped)]
     if others is None:
