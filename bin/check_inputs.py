@@ -47,6 +47,8 @@ def main(sheet_path, params_path, schema, sheet_schema, methods, base_dir, launc
         raise InputError(numbered(f"samplesheet {sheet_path.name} and parameters", problems))
     with whole(out) as partial:
         partial.write_text(json.dumps(samples, indent=1, ensure_ascii=False) + "\n")
+    for text in (text for sample in samples for text in sample.get("warnings", ())):
+        log.warning("%s", text)
     references = {entry["id"] for sample in samples for entry in sample["reference"]}
     log.info("%d samples, %d references, no problem found", len(samples), len(references))
 

@@ -58,6 +58,7 @@ def main(sample, folder, predicted, missing, preset, verdict_pass, verdict_warn)
         partial.get("celltype"),
         genes.set_index("gene")["verdict"][partial.index],
     )
+    reason = "; ".join([judged.reason, *(f"warning: {text}" for text in inputs.gene_sets.warnings)])
     Path("predictions").mkdir(exist_ok=True)
     write_predictions("predictions/spatialimpute.h5ad", result.prediction)
     write_tsv("scores.tsv", table)
@@ -72,7 +73,7 @@ def main(sample, folder, predicted, missing, preset, verdict_pass, verdict_warn)
         "knn_weight_by_fold": result.knn_weight_by_fold,
         "n_scored_cells": len(truth.cells),
         "headline": judged.verdict,
-        "headline_reason": judged.reason,
+        "headline_reason": reason,
         "partial_ci": judged.interval,
         "partial_given_detected": result.given_detected,
         "methods": summarize(table),
@@ -81,7 +82,7 @@ def main(sample, folder, predicted, missing, preset, verdict_pass, verdict_warn)
         "genes_digest": digest("genes.tsv"),
     }
     write_json("evaluation.json", evaluation)
-    log.info("%s: %s (%s)", sample, judged.verdict, judged.reason)
+    log.info("%s: %s (%s)", sample, judged.verdict, reason)
     log.info("%s: kappa %g, kNN weight %g", sample, kappa["kappa"], result.knn_weight)
 
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """QC: one raw file of counts to canonical counts and an account of what was dropped."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -24,6 +25,7 @@ log = logging.getLogger("qc")
 )
 @click.option("--batch-key", help="Column of the cells that names their batch.")
 @click.option("--celltype-key", help="Column of the cells that names their cell type.")
+@click.option("--others", help="JSON list of columns that no file of the sheet's other side knows as genes.")
 @click.option("--gene-aliases", type=click.Path(exists=True, path_type=Path), help="TSV of alias and symbol.")
 @click.option("--min-counts", type=click.IntRange(min=0), default=1, help="Fewest counts of a cell.")
 @click.option("--min-genes", type=click.IntRange(min=0), default=1, help="Fewest detected genes of a cell.")
@@ -43,6 +45,7 @@ def main(
     coords,
     batch_key,
     celltype_key,
+    others,
     gene_aliases,
     min_counts,
     min_genes,
@@ -63,7 +66,8 @@ def main(
         coords = find_sidecar(path)
     try:
         raw_source = open_source(path)
-        raw = raw_source.read([key for key in (batch_key, celltype_key) if key], coords)
+        others = None if others is None else json.loads(others)
+        raw = raw_source.read([key for key in (batch_key, celltype_key) if key], coords, others)
         counts, summary = clean_counts(
             raw,
             id=id_,
@@ -74,6 +78,7 @@ def main(
             batch_key=batch_key,
             celltype_key=celltype_key,
             aliases=read_aliases(gene_aliases) if gene_aliases else None,
+            others=others,
             thresholds=Thresholds(min_counts, min_genes, max_mad, drop_outliers),
         )
     except InputError as error:

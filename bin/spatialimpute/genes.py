@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from spatialimpute.errors import InputError
 from spatialimpute.files.counts import Counts
 from spatialimpute.files.gene_sets import GeneSets
+from spatialimpute.gene_species import in_case_alone, two_species
 from spatialimpute.nearest import nearest_listed
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,10 @@ def select_genes(
     if renamed:
         examples = ", ".join(f"{name} as {gene}" for name, gene in list(renamed.items())[:3])
         how["shared"] += f", {len(renamed)} of them under another spelling or by Ensembl id ({examples})"
+    odd = _odd_species(spatial_ids, references, matched)
+    if odd:
+        how["warning"] = "; ".join(odd)
+        log.warning("%s: %s", sample, how["warning"])
 
     wanted = _resolve_requested(sample, requested, spatial_genes, references)
     variability = _Variability(references, common)
@@ -131,7 +136,15 @@ def select_genes(
     measured_only = [name for name in spatial_genes if name not in matched]
     how["measured_only"] = f"{len(measured_only)} spatial genes are not in every reference"
     log.info("%s: %s; %s; folds: %s", sample, how["shared"], how["targets"], how["folds"])
-    return GeneSets(genes, shared, measured_only, list(genes), folds, how=how), renamed
+    return GeneSets(genes, shared, measured_only, list(genes), folds, how=how, warnings=odd), renamed
+
+
+def _odd_species(spatial_ids: Sequence[str] | None, references: Sequence[Counts], matched: dict[str, str]) -> list[str]:
+    """What makes one think that the sides are of several species."""
+    names = [reference.info.get("id", f"reference {i}") for i, reference in enumerate(references, 1)]
+    ids = [reference.gene_ids for reference in references]
+    texts = two_species([("the spatial side", spatial_ids), *zip(names, ids, strict=True)])
+    return [*texts, *filter(None, [in_case_alone(matched)])]
 
 
 class _Variability:

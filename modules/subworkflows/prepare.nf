@@ -13,15 +13,18 @@ workflow PREPARE {
     main:
     samples = rows.map { row -> row.sample }
     spatial = rows.map { row ->
-        [[id: row.sample, role: 'spatial', technology: row.technology,
-            batch_key: row.spatial_batch_key, celltype_key: row.celltype_key, source: row.spatial[0]], row.spatial]
+        def meta = [id: row.sample, role: 'spatial', technology: row.technology,
+            batch_key: row.spatial_batch_key, celltype_key: row.celltype_key, source: row.spatial[0],
+            coords: row.spatial[1] ? "raw/${file(row.spatial[1], glob: false).name}".toString() : null,
+            others: row.others == null ? null : groovy.json.JsonOutput.toJson(row.others)]
+        [meta, row.spatial + (row.spatial_beside ?: [])]
     }
     // One element per sample and reference; the place keeps the sheet's order of references.
     references = rows.flatMap { row ->
         row.reference.withIndex().collect { reference, place ->
             def meta = [id: reference.id, role: 'reference', batch_key: reference.batch_key,
                 celltype_key: reference.celltype_key, source: reference.files[0]]
-            [[meta, reference.files], groupKey(row.sample, row.reference.size()), place]
+            [[meta, reference.files + (reference.beside ?: [])], groupKey(row.sample, row.reference.size()), place]
         }
     }
     raw = spatial

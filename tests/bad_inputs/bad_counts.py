@@ -81,7 +81,9 @@ def at(value: float) -> np.ndarray:
     return found
 
 
-places("NaN", at(np.nan), "cell 'cell5' has coordinates", "place these cells or remove them")
+places(
+    "NaN", PLACES * np.nan, "none of 12 cells has a place", "cell 'cell0' has coordinates [nan, nan]", "place the cells"
+)
 places("infinite", at(np.inf), "cell 'cell5' has coordinates", "place these cells or remove them")
 places("all equal", PLACES * 0 + 7, "all cells are at [7.0, 7.0]; expected the place of each cell")
 places("one column", PLACES[:, :1], "has shape (12, 1), expected (cells, 2) or (cells, 3)")

@@ -215,6 +215,35 @@ def repeated_cells(folder):
     return ["--input", "x.csv"]
 
 
+@case("file: second file for cells of one name", "x.csv: cell 'cell1' has several rows", "in front", command="qc")
+def places_of_cells_of_one_name(folder):
+    table()[["x", "y"]].to_csv(folder / "x.coords.csv")
+    table().drop(columns=["x", "y"]).rename(index={"cell0": "cell1"}).to_csv(folder / "x.csv")
+    return ["--input", "x.csv"]
+
+
+@case("file: second file with a longer row", "x.coords.csv: row 4 has 4 fields", "header's 3", command="qc")
+def longer_row(folder):
+    (folder / "x.coords.csv").write_text("cell_id,x,y\ncell0,1,2\ncell1,3,4\ncell2,5,6,7\n")
+    table().drop(columns=["x", "y"]).to_csv(folder / "x.csv")
+    return ["--input", "x.csv"]
+
+
+@spatial(
+    "file: genes in rows, without a word that says so", "genes in rows", "transpose", ".T.", command="check_inputs"
+)
+def genes_in_rows(folder):
+    table()[["x", "y"]].to_csv(folder / "x.coords.csv")
+    table().drop(columns=["x", "y"]).T.rename_axis("Row").to_csv(folder / "x.csv")
+    return "x.csv"
+
+
+@spatial("file: a row per molecule", "its rows are molecules, not cells", "count the molecules", command="check_inputs")
+def molecules(folder):
+    (folder / "x.csv").write_text("transcript_id,feature_name,x_location,y_location\n" + "1,Gene1,2,3\n" * 9)
+    return "x.csv"
+
+
 @spatial(
     "file: second file without coordinates", "whose second file is wrong", "name them x and y", command="check_inputs"
 )

@@ -100,7 +100,7 @@ def prepared(tmp_path_factory):
     silent[7], silent[9] = 0, np.isin(shared, folds["0"])
     spatial.X = sp.csr_matrix(spatial.X.multiply(silent))
     for name, given in (("inputs", folds), ("nofolds", {})):
-        gene_sets = GeneSets(modeled, shared, [], modeled, given)
+        gene_sets = GeneSets(modeled, shared, [], modeled, given, warnings=["two species: mouse and human"])
         write_inputs(folder / name, spatial, references, gene_sets, gene_facts(spatial, references, gene_sets))
     return folder
 

@@ -98,6 +98,7 @@ def write_results(
         members,
         scored_cells=list(range(scored)) if scored else None,
         how={"shared": "in panel and reference", "folds": "stratified"},
+        warnings=["two species: mouse and <human>"],
     )
     write_inputs(folder / "inputs", sides[0], sides[1:], gene_sets, pd.DataFrame({"gene": genes}))
 

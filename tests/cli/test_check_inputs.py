@@ -88,6 +88,26 @@ def test_a_good_sheet(folder):
     assert first["reference"][0]["batch_key"] == "donor" and first["reference"][0]["celltype_key"] == "cell_type"
 
 
+def test_one_matrix_of_several_may_be_named(folder):
+    for sample in ("A_", "B_"):
+        archive = folder / "archive"
+        archive.mkdir(exist_ok=True)
+        (archive / f"{sample}matrix.mtx").write_text(
+            "%%MatrixMarket matrix coordinate integer general\n2 3 2\n1 1 4\n2 3 5\n"
+        )
+        (archive / f"{sample}features.tsv").write_text("ENSMUSG00000000001\tSst\nENSMUSG00000000002\tGad1\n")
+        (archive / f"{sample}barcodes.tsv").write_text("a\nb\nc\n")
+    text = problems(folder, [COLUMNS, ["s1", "spatial.h5ad", "archive", "MERFISH"]])
+    assert "name the matrix of one sample, for example archive/A_matrix.mtx" in text
+    result, samples = check(folder, [COLUMNS, ["s1", "spatial.h5ad", "archive/B_matrix.mtx", "MERFISH"]])
+    assert result.returncode == 0, result.stderr
+    assert samples[0]["reference"][0]["files"] == [str(folder / "archive" / "B_matrix.mtx")]
+    assert [Path(path).name for path in samples[0]["reference"][0]["beside"]] == ["B_features.tsv", "B_barcodes.tsv"]
+    (folder / "archive" / "B_barcodes.tsv").unlink()
+    text = problems(folder, [COLUMNS, ["s1", "spatial.h5ad", "archive/B_matrix.mtx", "MERFISH"]])
+    assert "B_barcodes.tsv[.gz] is missing beside B_matrix.mtx" in text
+
+
 def test_ids_do_not_change_when_a_row_is_added(folder):
     rows = [["s1", "spatial.h5ad", "ref.h5ad", "MERFISH"], ["s2", "spatial.h5ad", "other/ref.h5ad", "MERFISH"]]
     ids = [[e["id"] for s in check(folder, [COLUMNS, *rows[:n]])[1] for e in s["reference"]] for n in (1, 2)]

@@ -72,6 +72,7 @@ def test_evaluation_json(evaluated):
     assert evaluation["schema_version"] == "2" and evaluation["sample"] == "s1"
     assert evaluation["kappa"] in (0.0, 5.0) and 0 <= evaluation["knn_weight"] <= 0.5
     assert evaluation["headline"] in ("good", "limited", "do not use") and evaluation["headline_reason"]
+    assert evaluation["headline_reason"].endswith("; warning: two species: mouse and human")
     low, high = evaluation["partial_ci"]
     chosen = scores.loc[scores["method"] == "spatialimpute", "spearman_partial"]
     assert low < chosen.mean() < high

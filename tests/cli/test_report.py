@@ -122,6 +122,7 @@ def test_without_cross_validation_scores_are_absent_and_a_line_says_why(several_
     absent = {"scores", "methods_table", "best_and_worst", "gene_verdicts", "maps", "kappa"}
     assert not absent & set(found)
     assert "cv_folds 0" in found["headline"]["data"]["blind"]["reason"]
+    assert "two species: mouse and &lt;human&gt;" in found["headline"]["data"]["blind"]["reason"]
     assert found["summary"]["data"]["blind"]["headline"] == "not assessed"
     assert "pass" not in found["summary"]["data"]["blind"]
     assert found["training"]["data"], "the final models' training is still shown"

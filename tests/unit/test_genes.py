@@ -207,3 +207,19 @@ def test_real_pairs_have_the_published_overlap(pair, n_shared):
     assert len(gene_sets.shared) == n_shared
     assert gene_sets.folds == {str(i): fold for i, fold in enumerate(spec["folds"])}
     assert renamed == {}
+
+
+def test_ensembl_ids_of_two_species_are_a_warning():
+    mouse = [f"ENSMUSG{i:011d}" for i in range(len(GENES))]
+    reference = make_reference([gene.upper() for gene in GENES], name="human")
+    reference.gene_ids = np.array([f"ENSG{i:011d}" for i in range(len(GENES))])
+    sets, renamed = select_genes("s", GENES[:12], [reference], mouse[:12])
+    assert renamed[GENES[0]] == GENES[0].upper()
+    assert sets.how["warning"] == "; ".join(sets.warnings)
+    assert "of the spatial side are of mouse, those of human of human" in sets.warnings[0]
+    assert "12 of 12 shared genes match in another letter case only (Gene0 as GENE0)" in sets.warnings[1]
+    assert select_genes("s", GENES[:12], [reference])[0].warnings == sets.warnings[1:]
+    same = make_reference(name="mouse")
+    same.gene_ids = np.array(mouse)
+    assert select_genes("s", GENES[:12], [same], mouse[:12])[0].warnings == []
+    assert select_genes("s", GENES[:12], [same])[0].warnings == []

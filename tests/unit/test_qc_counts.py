@@ -256,7 +256,8 @@ def test_cell_types_without_the_named_column_warn():
     "spatial, message",
     [
         (None, "no coordinates found"),
-        ([[0, 1], [np.nan, 2]], "cell 'c1' has coordinates .nan, 2.0."),
+        ([[0, 1], [np.inf, 2]], "cell 'c1' has coordinates .inf, 2.0."),
+        ([[np.nan, 1], [np.nan, 2]], "none of 2 cells has a place .cell 'c0' has coordinates .nan, 1.0."),
         ([[1, 1], [1, 1]], "all cells are at"),
     ],
 )

@@ -210,7 +210,7 @@ def test_files_that_cannot_be_read(tmp_path, name, text, message):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("cell,x,y\na,0,1\nb,1,2\nc,2,3\n", "no coordinates for cell 'd' .1 of 4 cells"),
+        ("cell,x,y\n1,0,1\n2,1,2\n", "no coordinates for cell 'a' .4 of 4 cells .*and 2 of 2 rows"),
         ("cell,x,y\na,0,1\na,1,2\n", "cell 'a' has several rows"),
         ("cell,x,y\na,0,1\nb,1,2\nc,2,3\nd,here,3\n", "row 5, column 'x': found 'here'"),
         ("cell,length\na,0\n", "no coordinates among cell, length"),

@@ -259,7 +259,9 @@ def test_stores_without_places(tmp_path):
     shapes = folder / "shapes" / "cells" / "shapes.parquet"
     table = pd.read_parquet(shapes)
     table.iloc[1:].to_parquet(shapes)
-    with pytest.raises(InputError, match="no shape for cell 'cell-4' .1 of 5"):
+    assert np.isnan(open_source(folder).read().obsm["spatial"]).any(axis=1).tolist() == [False] * 4 + [True]
+    table.set_axis([f"other-{i}" for i in range(5)]).to_parquet(shapes)
+    with pytest.raises(InputError, match="no shape for cell 'cell-0' .nor for any other of 5"):
         open_source(folder).read()
     table.assign(geometry=[b"\x01\x03\x00\x00\x00" + 20 * b"\x00"] * 5).to_parquet(shapes)
     with pytest.raises(InputError, match="the shapes are not circles or points; store their centroids"):

@@ -1,6 +1,7 @@
 """Whatever may name a gene in a file, read without its counts: quick enough for the check of inputs."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 from spatialimpute.errors import InputError
@@ -12,10 +13,7 @@ def gene_spellings(path: str | Path) -> dict[str, str] | None:
 
     A name that is not among them is not in the file. None where the file cannot be looked at this way.
     """
-    try:
-        names = open_source(path).gene_names()
-    except (InputError, OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, MemoryError, csv.Error):
-        return None  # QC will say what is wrong with it
+    names = _looked_at(lambda: open_source(path).gene_names())
     if names is None:
         return None
     spellings = {}
@@ -23,3 +21,17 @@ def gene_spellings(path: str | Path) -> dict[str, str] | None:
         spellings.setdefault(name.casefold(), name)
         spellings.setdefault(name.casefold().split(".")[0], name)  # ENSG00000000003.15
     return spellings
+
+
+def label_columns(path: str | Path) -> dict[str, list[str]]:
+    """Texts of a file's first rows, {column ("": the rows' names): texts in lower case}; none where it cannot be looked
+    at this way."""
+    labels = _looked_at(lambda: open_source(path).labels()) or {}
+    return {column: [value.strip().casefold() for value in values] for column, values in labels.items()}
+
+
+def _looked_at(look: Callable):
+    try:
+        return look()
+    except (InputError, OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, MemoryError, csv.Error):
+        return None  # QC will say what is wrong with it

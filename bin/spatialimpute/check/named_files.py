@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from spatialimpute.check.both_sides import BothSides
 from spatialimpute.check.gene_aliases import read_aliases
 from spatialimpute.check.gene_lists import parse_gene_list, read_gene_folds
-from spatialimpute.check.gene_spellings import gene_spellings
 from spatialimpute.errors import InputError
 from spatialimpute.nearest import nearest_listed
 
@@ -21,7 +21,8 @@ def check_param_files(params: dict, launch_dir: Path | None, samples: list[dict]
     Parameters
     ----------
     params : checked parameters; launch_dir : where relative paths start; None leaves relative ones unopened
-    samples : as :attr:`spatialimpute.check.sheet.Sheet.samples`
+    samples : as :attr:`spatialimpute.check.sheet.Sheet.samples`; where there is no problem each gets `others`, names
+        of its spatial file that no reference has, and `warnings`
     """
     problems, contents = [], {}
     for name in ("genes", "gene_folds", "gene_aliases"):
@@ -57,8 +58,9 @@ def _check_folds(path: str, folds: dict[str, list[list[str]]], samples: list[str
 
 
 def _check_genes(params: dict, contents: dict, samples: list[dict]) -> list[str]:
-    """Genes that the files they are wanted from cannot have under any name."""
-    known, problems = _KnownGenes(contents.get("gene_aliases", {})), []
+    """Genes that the files they are wanted from cannot have under any name; each sample gets `others` and `warnings`
+    of :class:`BothSides`."""
+    sides, problems = BothSides(contents.get("gene_aliases", {})), []
     for sample in samples:
         references = [reference["files"][0] for reference in sample["reference"]]
         own = sample["genes"]
@@ -77,61 +79,28 @@ def _check_genes(params: dict, contents: dict, samples: list[dict]) -> list[str]
             ),
         ]
         for source, genes, paths in wanted:
-            problems += known.problems(source, genes, paths)
-        problems += known.shared_problems(sample, references, params.get("min_shared_genes"))
+            problems += _unknown_problems(sides, source, genes, paths)
+        problems += sides.shared_problems(sample, params.get("min_shared_genes"))
+        sample["others"] = sides.others(sample)
+        sample["warnings"] = sides.warnings(sample)
     return list(dict.fromkeys(problems))
 
 
-class _KnownGenes:
-    """Spellings of the genes of files, each file read once."""
-
-    def __init__(self, aliases: dict[str, str]):
-        self._aliases = aliases
-        self._spellings: dict[str, dict[str, str] | None] = {}
-
-    def problems(self, source: str, genes: list[str], paths: list[str]) -> list[str]:
-        """What to say where some genes are in none of the files; nothing where a file cannot be looked at."""
-        known = [self._of(path) for path in paths] if genes else []
-        if not known or None in known:
-            return []
-        unknown = [gene for gene in genes if not any(gene.strip().casefold() in one for one in known)]
-        if not unknown:
-            return []
-        spellings = [name for one in known for name in one.values()]
-        shown = "; ".join(f"{gene[:100]!r}{nearest_listed(gene, spellings)}" for gene in unknown[:N_NAMED])
-        files = " or ".join(Path(path).name for path in paths)
-        return [
-            f"{source}: {len(unknown)} of {len(genes)} genes are not in {files}: {shown}; correct their names or "
-            "leave them out"
-        ]
-
-    def shared_problems(self, sample: dict, references: list[str], fewest: int | None) -> list[str]:
-        """What to say where spatial file and references share too few genes under any of their names."""
-        paths = [*sample["spatial"][:1], *references]
-        known = [self._of(path) for path in paths]
-        if len(known) < 2 or None in known or fewest is None:
-            return []
-        shared = set(known[0]).intersection(*known[1:])
-        if len(shared) >= fewest:
-            return []
-        examples = "; ".join(
-            f"{Path(path).name} has {', '.join(list(dict.fromkeys(one.values()))[:N_NAMED])}"
-            for path, one in zip(paths, known, strict=True)
-        )
-        return [
-            f"sample '{sample['sample']}': {len(shared)} genes are shared by the spatial file and the reference, "
-            f"{fewest} needed ({examples[:1000]}); if these name the same genes (symbols and Ensembl identifiers, two "
-            "species), give a table by gene_aliases; if the panel is truly so small, lower min_shared_genes"
-        ]
-
-    def _of(self, path: str) -> dict[str, str] | None:
-        if path not in self._spellings:
-            found = None if "://" in path else gene_spellings(path)
-            if found is not None:
-                renamed = {new.casefold(): new for old, new in self._aliases.items() if old.casefold() in found}
-                found = renamed | found
-            self._spellings[path] = found
-        return self._spellings[path]
+def _unknown_problems(sides: BothSides, source: str, genes: list[str], paths: list[str]) -> list[str]:
+    """What to say where some genes are in none of the files; nothing where a file cannot be looked at."""
+    known = [sides.spellings(path) for path in paths] if genes else []
+    if not known or None in known:
+        return []
+    unknown = [gene for gene in genes if not any(gene.strip().casefold() in one for one in known)]
+    if not unknown:
+        return []
+    spellings = [name for one in known for name in one.values()]
+    shown = "; ".join(f"{gene[:100]!r}{nearest_listed(gene, spellings)}" for gene in unknown[:N_NAMED])
+    files = " or ".join(Path(path).name for path in paths)
+    return [
+        f"{source}: {len(unknown)} of {len(genes)} genes are not in {files}: {shown}; correct their names or "
+        "leave them out"
+    ]
 
 
 def check_accelerator(params: dict) -> list[str]:

@@ -14,6 +14,7 @@ from spatialimpute.errors import InputError
 from spatialimpute.nearest import did_you_mean
 from spatialimpute.sources import Header, folders_of, open_source
 from spatialimpute.sources.coordinates import find_sidecar, sidecar_columns
+from spatialimpute.sources.tenx_mtx import matrices
 from spatialimpute.sources.vocabulary import base_name
 from spatialimpute.technologies import canonical_technology
 
@@ -40,6 +41,7 @@ class Sheet:
         self.properties = item["properties"]
         self._validators = {name: Draft202012Validator(spec) for name, spec in self.properties.items()}
         self._headers: dict[Path, Header | None] = {}
+        self._beside: dict[Path, list[str]] = {}
         self._references: dict[Path, tuple[str, str]] = {}
         header, self.rows, self._found = read_rows(Path(path), self.properties, item["required"])
         self.required = [name for name in item["required"] if name in header]
@@ -86,6 +88,7 @@ class Sheet:
         return {
             "sample": cells.get("sample"),
             "spatial": spatial,
+            "spatial_beside": self._beside.get(Path(spatial[0]), []) if spatial else [],
             "reference": [self._reference(row, files[0]) for files in references if files],
             "technology": cells.get("technology"),
             "spatial_batch_key": cells.get("spatial_batch_key"),
@@ -146,11 +149,11 @@ class Sheet:
     def _open(self, row: Row, column: str, name: str) -> tuple[Path, Header | None]:
         """The absolute path and the file's header; None and a problem where there is none."""
         path = Path(os.path.normpath((self.base_dir / name).absolute()))
-        if path.name.lower() in ("matrix.mtx", "matrix.mtx.gz"):
+        if path.name.lower() in ("matrix.mtx", "matrix.mtx.gz") and len(matrices(path.parent)) == 1:
             path = path.parent
         if path not in self._headers:
             try:
-                self._headers[path] = _header(path)
+                self._headers[path], self._beside[path] = _header(path)
             except InputError as error:
                 self._headers[path] = None
                 self._problem(row, column, name, str(error).removeprefix(f"{path}: "))
@@ -206,6 +209,7 @@ class Sheet:
         return {
             "id": identity,
             "files": [first_name],
+            "beside": self._beside.get(Path(first_name), []),
             "batch_key": row.cells.get("reference_batch_key"),
             "celltype_key": row.cells.get("celltype_key"),
         }
@@ -233,9 +237,7 @@ class Sheet:
                 entry[key] = chosen.get(entry["id"], (None,))[0]
 
 
-def _header(path: Path) -> Header:
+def _header(path: Path) -> tuple[Header, list[str]]:
+    """What a path promises, and files beside it that a step needs as well."""
     source = open_source(path)
-    header = source.header()
-    if not path.is_dir() and len(files := source.files()) > 1:  # a step is given the one path that the sheet names
-        raise InputError(f"{path}: name the folder; its {len(files)} files must be alone in it")
-    return header
+    return source.header(), [] if path.is_dir() else [str(file) for file in source.files() if file != path]

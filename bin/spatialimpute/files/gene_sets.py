@@ -22,6 +22,7 @@ class GeneSets:
     folds : fold name -> shared genes held out together; empty without cross-validation
     scored_cells : rows of the spatial cells that cross-validation predicts and scores, ascending; None: all of them
     how : for each of these, a sentence on how it was chosen
+    warnings : what the sample's headline has to repeat
     """
 
     genes: list[str]
@@ -31,6 +32,7 @@ class GeneSets:
     folds: dict[str, list[str]] = field(default_factory=dict)
     scored_cells: list[int] | None = None
     how: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 def read_gene_sets(path: str | Path) -> GeneSets:

@@ -1,7 +1,7 @@
 """Quality control: one raw file in, canonical counts and an account of everything dropped or changed out."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 import anndata as ad
 import numpy as np
@@ -11,6 +11,8 @@ from spatialimpute.errors import InputError
 from spatialimpute.files.counts import SCHEMA_VERSION, Counts
 from spatialimpute.qc import gene_names
 from spatialimpute.qc.cells import find_duplicates, find_outliers
+from spatialimpute.qc.not_genes import features_aside, measures_aside
+from spatialimpute.qc.places import placed_cells
 from spatialimpute.qc.raw_counts import find_raw_counts
 from spatialimpute.sources.vocabulary import CELLTYPE_COLUMNS, MISSING_LABELS, find_name
 from spatialimpute.technologies import other_instrument
@@ -61,13 +63,14 @@ def clean_counts(
     batch_key: str | None = None,
     celltype_key: str | None = None,
     aliases: dict[str, str] | None = None,
+    others: Collection[str] | None = None,
     thresholds: Thresholds = Thresholds(),
 ) -> tuple[Counts, dict]:
     """Turn a file as read into canonical counts.
 
-    Genes: raw counts are found; control probes and features that are no genes go; names become symbols,
-    aliases are replaced, genes of the same name are summed. Cells: exact duplicates, empty cells and cells
-    below the thresholds go; outliers are flagged in `obs['outlier']`.
+    Genes: raw counts are found; columns that say something else of the cells, control probes and features that are no
+    genes go; names become symbols, aliases are replaced, genes of the same name are summed. Cells: those without a
+    place, exact duplicates, empty cells and cells below the thresholds go; outliers are flagged in `obs['outlier']`.
 
     Parameters
     ----------
@@ -75,6 +78,7 @@ def clean_counts(
     id, role, technology, source, source_digest : kept in `info`; role is "spatial" or "reference"
     batch_key, celltype_key : columns of `obs`; without a cell type key, a column of a usual name is taken
     aliases : alias -> symbol
+    others : columns that no file of the sheet's other side knows as genes; None where that is unknown
 
     Returns
     -------
@@ -86,6 +90,9 @@ def clean_counts(
         No raw counts, no genes or cells left, coordinates missing or not finite, or no such batch column.
     """
     account = _Account()
+    if role == "spatial":
+        raw = placed_cells(raw, source)
+    raw, measures = measures_aside(raw)
     x, var, where = find_raw_counts(raw, source)
     n_cells_in, n_genes_in = x.shape
     for step in raw.uns.get("read_steps", ()):
@@ -95,10 +102,14 @@ def clean_counts(
     if role == "spatial" and (warning := other_instrument(technology, raw.uns.get("technologies", ()))):
         account.warnings.append(warning)
     _refuse_transposed(raw.obs_names, var.index, source)
+    if measures is not None:
+        account.warnings.append(measures)
+    x, var, aside = _features_aside(x, var, {*(aliases or {})}, others, account)
+    raw.obs = raw.obs.assign(**{name: values for name, values in aside.items() if name not in raw.obs})
     x, genes, gene_ids, control_rate = _clean_genes(x, var, aliases or {}, account, source)
     if not x.nnz:
         raise InputError(f"{source}: every count belongs to a control probe, the genes are all zero; check the export")
-    coords = _coordinates(raw, source) if role == "spatial" else None
+    coords = raw.obsm["spatial"] if role == "spatial" else None
     obs = pd.DataFrame(index=pd.RangeIndex(x.shape[0]))
     obs["dataset"] = pd.Categorical([id] * x.shape[0])
     if batch_key:
@@ -148,6 +159,19 @@ def steps_table(summary: dict) -> pd.DataFrame:
 # --------------------------------------------------------------------------------------------- genes
 
 
+def _features_aside(x, var, aliases, others, account):
+    """Counts and genes without columns that are no genes, and these columns by name."""
+    names = var.index.astype(str).to_numpy()
+    asked = ~gene_names.are_genes(var) & ~gene_names.control_probes(names) & ~np.isin(names, list(aliases))
+    aside, warnings = features_aside(x, names, asked, others)
+    account.warnings += warnings
+    account.add("no genes", "genes", "columns that say something else of the cells", names[aside])
+    if not aside.size:
+        return x, var, {}
+    keep = np.setdiff1d(np.arange(len(names)), aside)
+    return x[:, keep], var.iloc[keep], {names[i]: x[:, [i]].toarray().ravel() for i in aside}
+
+
 def _clean_genes(x, var, aliases, account, source):
     names, ids = gene_names.canonical_names(var)
     types = var["feature_types"].astype(str).to_numpy() if "feature_types" in var else None
@@ -189,29 +213,6 @@ def _refuse_transposed(cells: pd.Index, genes: pd.Index, source: str) -> None:
 
 
 # --------------------------------------------------------------------------------------------- cells
-
-
-def _coordinates(raw: ad.AnnData, source: str) -> np.ndarray:
-    if "spatial" not in raw.obsm:
-        raise InputError(
-            f"{source}: no coordinates found (columns: {_list(raw.obs.columns)}); give them "
-            f"in obsm['spatial'], in columns x and y, or in a second file {Path(source).stem}.coords.csv"
-        )
-    coords = np.asarray(raw.obsm["spatial"], dtype=np.float64)
-    bad = ~np.isfinite(coords).all(axis=1)
-    if bad.any():
-        cell = int(np.flatnonzero(bad)[0])
-        raise InputError(
-            f"{source}: cell {str(raw.obs_names[cell])!r} has coordinates {coords[cell].tolist()} "
-            f"({int(bad.sum())} cells in all); expected finite numbers: place these cells or remove them"
-        )
-    if len(coords) > 1 and (coords == coords[0]).all():
-        raise InputError(f"{source}: all cells are at {coords[0].tolist()}; expected the place of each cell")
-    return coords
-
-
-def _list(names) -> str:
-    return ", ".join(map(str, names)) or "none"
 
 
 def _unique_cells(names: pd.Index, account: _Account) -> np.ndarray:

@@ -50,6 +50,14 @@ def canonical_names(var: pd.DataFrame) -> tuple[np.ndarray, np.ndarray | None]:
     return _without_version(names), _without_version(ids)
 
 
+def are_genes(var: pd.DataFrame) -> np.ndarray:
+    """Boolean mask of the features that a file itself calls genes: by an Ensembl id or by their type in a 10x file."""
+    mask = _is_ensembl(_clean(var.index))
+    if (id_key := find_name(var.columns, ID_COLUMNS)) is not None:
+        mask |= _is_ensembl(_clean(var[id_key]))
+    return mask | (var["feature_types"] == "Gene Expression").to_numpy() if "feature_types" in var else mask
+
+
 def _clean(values) -> np.ndarray:
     names = pd.Series(np.asarray(values, dtype=object)).astype(str).str.strip()
     return names.mask(names.str.casefold().isin(MISSING_NAMES), "").to_numpy(str)

@@ -41,7 +41,8 @@ def method_order(method: str) -> tuple:
 def headline(sample: Sample) -> tuple[str, str]:
     """The sample's headline and its reason, as plain text."""
     if sample.evaluation is None:
-        return "not assessed", NO_CROSS_VALIDATION
+        warnings = [f"Warning: {text}." for text in sample.gene_sets.warnings] if sample.gene_sets else []
+        return "not assessed", " ".join([NO_CROSS_VALIDATION, *warnings])
     return sample.evaluation["headline"], sample.evaluation.get("headline_reason") or ""
 
 

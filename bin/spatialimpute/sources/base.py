@@ -42,6 +42,8 @@ class Source(ABC):
     path : the file or folder
     kind : what messages call it
     technologies : names in the samplesheet that fit it; empty when any does
+    others : columns of a table that no file of the sheet's other side knows as genes; None where that is unknown
+    placed_elsewhere : whether the cells' places are in a second file
     """
 
     kind: str
@@ -49,6 +51,8 @@ class Source(ABC):
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self.others: frozenset[str] | None = None
+        self.placed_elsewhere = False
 
     @classmethod
     @abstractmethod
@@ -88,13 +92,23 @@ class Source(ABC):
         """
         return None
 
-    def read(self, keys: Iterable[str] = (), coords: str | Path | None = None) -> "ad.AnnData":
+    def labels(self) -> dict[str, list[str]]:
+        """Texts of the first rows, {column: texts}, without reading counts; the column of the rows' names is "".
+
+        Genes among them say that they are in rows. None that cannot be told quickly.
+        """
+        return {}
+
+    def read(
+        self, keys: Iterable[str] = (), coords: str | Path | None = None, others: Iterable[str] | None = None
+    ) -> "ad.AnnData":
         """Counts and cells as they are; what they mean is QC's business.
 
         Parameters
         ----------
         keys : names of per-cell columns (batch, cell type) that a table holds among its genes
         coords : CSV/TSV with a cell id column and x, y[, z]; overrides coordinates within the source
+        others : columns of a table that the other side's files do not know; None where that is unknown
 
         Returns
         -------
@@ -111,6 +125,8 @@ class Source(ABC):
         MemoryError
             It holds more than this step's memory.
         """
+        self.others = None if others is None else frozenset(others)
+        self.placed_elsewhere = coords is not None
         try:
             with warnings.catch_warnings():
                 # Readers complain about names that are not unique, which QC counts, and about old encodings.
@@ -127,7 +143,7 @@ class Source(ABC):
         data.obs_names, data.var_names = data.obs_names.astype(str), data.var_names.astype(str)
         data.uns["technologies"] = self.technologies
         if coords is not None:
-            data.obsm["spatial"], data.uns["coordinate_unit"] = read_sidecar(coords, data.obs_names)
+            read_sidecar(data, self.path, Path(coords))
         else:
             find_places(data, self.path)
         return data

@@ -7,12 +7,14 @@ import numpy as np
 
 from spatialimpute.errors import InputError
 from spatialimpute.sources.guard import require_memory
-from spatialimpute.sources.text import SAFE_NUMBERS, open_text, table_header, table_separator
+from spatialimpute.sources.text import SAFE_NUMBERS, open_rows, table_header, table_separator
 
 if TYPE_CHECKING:
     import anndata as ad
     import pandas as pd
 
+#: What QC's account calls cells that are left out since they are nowhere.
+NO_PLACE = "cells without a place"
 #: Of a number or a pointer to a text.
 VALUE_BYTES = 8
 
@@ -53,9 +55,11 @@ def read_cells(path: Path, ids: tuple[str, ...] = (), numeric: tuple[str, ...] =
         else:
             header = table_header(path)
             dtype = {name: str for name in ids}
-            options = {"header": 0, "names": header, "index_col": False, "dtype": dtype, "low_memory": False}
-            with open_text(path) as text:
-                table = pd.read_csv(text, sep=table_separator(path), **options, **SAFE_NUMBERS)
+            options = {"header": None, "names": header, "index_col": False, "dtype": dtype, "low_memory": False}
+            with open_rows(path, header) as rows:
+                table = pd.read_csv(rows, sep=table_separator(path), **options, **SAFE_NUMBERS)
+    except pd.errors.EmptyDataError:
+        table = pd.DataFrame()
     except (ValueError, OSError, EOFError) as error:  # the libraries' errors of parsing are ValueErrors
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: cannot be read as a table ({reason}); copy or export it again") from None
@@ -115,6 +119,12 @@ def _float(value) -> float:
         return np.nan
 
 
+def are_row_numbers(column: "pd.Series") -> bool:
+    """Whether a column numbers the rows from 0 or 1, as R and pandas write in front of a table."""
+    numbers = to_floats(column).to_numpy()
+    return numbers[0] in (0, 1) and bool((np.diff(numbers) == 1).all())
+
+
 def to_numbers(path: Path, table: "pd.DataFrame", columns: tuple[str, ...], first_row: int = 2) -> None:
     """Turn columns into floats; `first_row` is the line of the table's first row in the file, for the message.
 
@@ -138,7 +148,7 @@ def to_numbers(path: Path, table: "pd.DataFrame", columns: tuple[str, ...], firs
 def join(data: "ad.AnnData", matrix: Path, cells: "pd.DataFrame", table: Path) -> "ad.AnnData":
     """Counts with their cells' rows of `cells` (index: the cells' ids) as `obs`.
 
-    Either side may have cells that the other lacks; they are left out and said so.
+    Cells that one side alone has are left out and said so, by the rule of :func:`match_cells`.
 
     Parameters
     ----------
@@ -147,35 +157,93 @@ def join(data: "ad.AnnData", matrix: Path, cells: "pd.DataFrame", table: Path) -
     Raises
     ------
     InputError
-        Repeated ids, no cell in common, or cells on both sides that the other lacks.
+        As :func:`match_cells`.
     """
     cells.index = cells.index.astype(str)
     data.obs_names = data.obs_names.astype(str)
-    for path, ids in ((matrix, data.obs_names), (table, cells.index)):
-        if not ids.is_unique:
-            raise InputError(f"{path}: cell {ids[ids.duplicated()][0]!r} has several rows; keep one row per cell")
-    position = cells.index.get_indexer(data.obs_names)
+    position, warnings = match_cells(data.obs_names, matrix, cells.index, table)
     placed = position >= 0
-    unused = ~cells.index.isin(data.obs_names)
-    if not placed.all() and unused.any():
-        raise InputError(
-            f"{table}: its cells are not those of {matrix.name}: {int((~placed).sum())} of {len(placed)} cells with "
-            f"counts have no row here (first: {data.obs_names[~placed][0]!r}), and {int(unused.sum())} of "
-            f"{len(unused)} rows have no counts (first: {cells.index[unused][0]!r}); "
-            "take both files from the same export"
-        )
-    steps, warnings = data.uns.get("read_steps", []), data.uns.get("read_warnings", [])
-    if not placed.all():
-        steps = steps + [step("cells without a row", f"no row in {table.name}", data.obs_names[~placed])]
-    if unused.any():
-        warnings = warnings + [
-            f"{int(unused.sum())} of {len(unused)} cells of {table.name} have no counts in {matrix.name} and are left "
-            f"out (first: {cells.index[unused][0]})"
-        ]
-    joined = data[placed].copy() if not placed.all() else data
+    joined = keep(data, placed, NO_PLACE, f"no row in {table.name}")
     joined.obs = cells.iloc[position[placed]]
-    joined.uns["read_steps"], joined.uns["read_warnings"] = steps, warnings
+    joined.uns["read_warnings"] = [*joined.uns.get("read_warnings", []), *warnings]
     return joined
+
+
+def match_cells(cells: "pd.Index", matrix: Path, rows: "pd.Index", table: Path) -> tuple[np.ndarray, list[str]]:
+    """Where the cells with counts are among the rows of a table of cells: the one rule for all second files.
+
+    Cells that one side alone has are left out. Where each side has cells that the other lacks, and the ids are numbers,
+    which two exports would share by chance, the two are not of one another.
+
+    Parameters
+    ----------
+    cells, rows : ids as text; matrix, table : where the two come from, for messages
+
+    Returns
+    -------
+    position : array of int, shape (n_cells,), -1 for cells without a row; what a report should say of it
+
+    Raises
+    ------
+    InputError
+        Repeated ids, no cell in common, or two exports.
+    """
+    for path, ids, what in ((matrix, cells, "counts"), (table, rows, "rows")):
+        if not ids.is_unique:
+            several = int(ids.duplicated(keep=False).sum())
+            raise InputError(
+                f"{path}: cell {ids[ids.duplicated()][0]!r} has several rows; keep one row per cell ({several} of "
+                f"{len(ids)} {what} share their id with another, so which place is whose cannot be told; of several "
+                "captures or fields name the cells in both files with the capture's name in front)"
+            )
+    position = rows.get_indexer(cells)
+    absent, unused = cells[position < 0], rows[~rows.isin(cells)]
+    counted = (
+        f"{len(absent)} of {len(cells)} cells with counts have no row here (first: {next(iter(absent), None)!r}), and "
+        f"{len(unused)} of {len(rows)} rows have no counts (first: {next(iter(unused), None)!r})"
+    )
+    if len(absent) == len(cells):
+        raise InputError(
+            f"{table}: its cells are not those of {matrix.name}: no coordinates for cell {cells[0]!r} ({counted}); "
+            "give every cell a row under the same id"
+        )
+    if (
+        len(absent)
+        and len(unused)
+        and (_are_numbers(absent) and _are_numbers(unused) or _shifted(absent, unused, cells))
+    ):
+        raise InputError(
+            f"{table}: its cells are not those of {matrix.name}: {counted}; take both files from the same export, with "
+            "cells numbered alike"
+        )
+    warnings = []
+    if len(absent) > len(cells) / 2:
+        warnings.append(f"more than half of the cells of {matrix.name} have no place in {table.name}: {counted}")
+    if len(unused):
+        warnings.append(
+            f"{len(unused)} of {len(rows)} cells of {table.name} have no counts in {matrix.name} and are left "
+            f"out (first: {unused[0]})"
+        )
+    return position, warnings
+
+
+def _are_numbers(ids: "pd.Index") -> bool:
+    return bool(ids.str.fullmatch(r"\d+([_.-]\d+)*").all())
+
+
+def _shifted(absent: "pd.Index", unused: "pd.Index", cells: "pd.Index") -> bool:
+    """Whether one side counts from 0 and the other from 1, as cell0 … cell9 and cell1 … cell10 do."""
+    number = r"^(.*?)(\d+)$"
+    parts = [ids.str.extract(number) for ids in (absent, unused, cells)]
+    if len(absent) != len(unused) or any(part.isna().any(axis=None) for part in parts):
+        return False
+    if len({prefix for part in parts for prefix in part[0]}) != 1:
+        return False
+    low, high, own = (part[1].astype(float) for part in parts)
+    shared = own[~own.isin(low)]
+    return bool(
+        low.max() < shared.min() and high.min() > shared.max() or low.min() > shared.max() and high.max() < shared.min()
+    )
 
 
 def keep(data: "ad.AnnData", wanted: np.ndarray, name: str, reason: str) -> "ad.AnnData":

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spatialimpute.errors import InputError
-from spatialimpute.sources.cell_table import read_cells
+from spatialimpute.sources.cell_table import match_cells, read_cells, to_floats
 from spatialimpute.sources.text import table_header
 from spatialimpute.sources.vocabulary import (
     CELL_ID_COLUMNS,
     COORDINATE_KEYS,
     COORDINATE_UNITS,
+    MISSING_LABELS,
     SIDECAR_SUFFIXES,
     base_name,
     coordinate_columns,
@@ -53,32 +54,35 @@ def sidecar_columns(path: str | Path) -> tuple[str, list[str], str]:
     return key, columns, unit
 
 
-def read_sidecar(path: str | Path, cells: "pd.Index") -> tuple[np.ndarray, str]:
-    """Coordinates of `cells` from a table with a cell id column and x, y[, z], in any order of rows.
+def read_sidecar(data: "ad.AnnData", counts: Path, path: Path) -> None:
+    """Set the places of cells from a table with a cell id column and x, y[, z], in any order of rows.
 
-    Returns
-    -------
-    coordinates : float array, shape (n_cells, 2 or 3); unit : "um", "px" or "unknown"
+    `obsm['spatial']` becomes a float array of shape (n_cells, 2 or 3), NaN for cells without a row, and
+    `uns['coordinate_unit']` "um", "px" or "unknown".
+
+    Parameters
+    ----------
+    counts, path : where the cells and their places come from, for messages
 
     Raises
     ------
     InputError
-        No coordinate columns, no cell ids, text for numbers, repeated ids, or a cell without a row.
+        No coordinate columns, no cell ids, text for numbers, repeated ids on either side, or other cells' places.
     """
-    path = Path(path)
     key, columns, unit = sidecar_columns(path)
     table = read_cells(path, ids=(key,), numeric=tuple(columns)).set_index(key)
-    ids = table.index
-    if not ids.is_unique:
-        raise InputError(f"{path}: cell {ids[ids.duplicated()][0]!r} has several rows; keep one row per cell")
-    position = ids.get_indexer(cells)
-    if (position < 0).any():
-        raise InputError(
-            f"{path}: no coordinates for cell {cells[position < 0][0]!r} ({int((position < 0).sum())} of "
-            f"{len(cells)} cells are missing; this file's ids look like {ids[0]!r}); "
-            "give every cell a row under the same id"
-        )
-    return table[columns].to_numpy(dtype=np.float64)[position], unit
+    position, warnings = match_cells(data.obs_names, counts, table.index, path)
+    places = np.full((len(position), len(columns)), np.nan)
+    places[position >= 0] = table[columns].to_numpy(dtype=np.float64)[position[position >= 0]]
+    data.obsm["spatial"], data.uns["coordinate_unit"] = places, unit
+    data.uns["read_warnings"] = [*data.uns.get("read_warnings", []), *warnings]
+
+
+def _numbers(column: "pd.Series") -> np.ndarray:
+    """Floats, if the column holds nothing but numbers and names for what is missing; else as it is."""
+    numbers = to_floats(column)
+    missing = column.isna() | column.astype(str).str.strip().str.casefold().isin(MISSING_LABELS)
+    return (column if (numbers.isna() & ~missing).any() else numbers).to_numpy()
 
 
 def find_places(data: "ad.AnnData", path: Path) -> None:
@@ -96,7 +100,7 @@ def find_places(data: "ad.AnnData", path: Path) -> None:
         values = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
         where = f"obsm[{key!r}]"
     elif columns is not None:
-        values, unit = data.obs[columns[0]].to_numpy(), columns[1]
+        values, unit = np.column_stack([_numbers(data.obs[name]) for name in columns[0]]), columns[1]
         where = f"columns {', '.join(columns[0])}"
     else:
         return

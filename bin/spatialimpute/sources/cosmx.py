@@ -38,7 +38,7 @@ class CosMx(Folder):
 
     def _read(self, keys: Iterable[str]):
         matrix, path = self.files()
-        data, cells = read_counts_table(matrix, KEYS), read_cells(path, numeric=CENTERS)
+        data, cells = read_counts_table(matrix, KEYS, with_places=False), read_cells(path, numeric=CENTERS)
         if "cell_ID" not in data.obs:  # in the first column it was taken for the cells' names
             data.obs["cell_ID"] = data.obs_names
         data.obs_names, cells.index = _ids(data.obs, matrix), _ids(cells, path)

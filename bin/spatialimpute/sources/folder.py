@@ -35,7 +35,9 @@ class Folder(Source):
     def _matches(self, pattern: str) -> list[Path]:
         return _matches(self.path, pattern)
 
-    def _find(self, *patterns: str, hint: str = "copy the whole folder") -> Path:
+    def _find(
+        self, *patterns: str, hint: str = "rename it if it has another name, else copy it from the export"
+    ) -> Path:
         """The one file or folder of the first of `patterns` that there is."""
         for pattern in patterns:
             found = self._matches(pattern)

@@ -39,6 +39,11 @@ class H5ad(Source):
         with open_hdf5(self.path) as file:
             return [text for name in GENE_TABLES if name in file for text in texts(file[name])]
 
+    def labels(self) -> dict[str, list[str]]:
+        with open_hdf5(self.path) as file:
+            obs = file["obs"]
+            return {"": texts(obs if hasattr(obs, "dtype") else obs[obs.attrs.get("_index", "index")])}
+
     def _read(self, keys: Iterable[str]) -> "ad.AnnData":
         require_hdf5_memory(self.path)
         with open_hdf5(self.path) as file:

@@ -41,6 +41,10 @@ class Loom(Source):
         with open_hdf5(self.path) as file:
             return texts(file["row_attrs"])
 
+    def labels(self) -> dict[str, list[str]]:
+        with open_hdf5(self.path) as file:
+            return {key: texts(item) for key, item in file["col_attrs"].items()}
+
     def _read(self, keys: Iterable[str]) -> "ad.AnnData":
         # anndata's own loom reader fails on attributes of shape (cells, 1), as in the published STARmap file.
         import anndata as ad

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from spatialimpute.sources.base import Header
-from spatialimpute.sources.cell_table import column_names, join, place, read_cells
+from spatialimpute.sources.cell_table import are_row_numbers, column_names, join, place, read_cells
 from spatialimpute.sources.folder import Folder
 from spatialimpute.sources.table import read_counts_table
+from spatialimpute.sources.vocabulary import CELL_ID_COLUMNS, find_name
 
 CENTERS = ("center_x", "center_y")  # microns
 
@@ -32,6 +33,8 @@ class Merscope(Folder):
 
     def _read(self, keys: Iterable[str]):
         matrix, path = self.files()
-        key = column_names(path)[0]
-        cells = read_cells(path, ids=(key,), numeric=CENTERS).set_index(key)
-        return place(join(read_counts_table(matrix), matrix, cells, path), CENTERS, "um")
+        key, *others = column_names(path)
+        named = find_name(others, CELL_ID_COLUMNS) or key
+        cells = read_cells(path, ids=(key, named), numeric=CENTERS)
+        cells = cells.set_index(named if are_row_numbers(cells[key]) else key)
+        return place(join(read_counts_table(matrix, with_places=False), matrix, cells, path), CENTERS, "um")

@@ -101,13 +101,12 @@ class SpatialDataStore(Folder):
             path = self._shapes(region)
             index, points = _read_points(path)
             position = index.get_indexer(obs[instance_key].iloc[rows].astype(str))
-            if (position < 0).any():
-                first = obs[instance_key].iloc[rows[position < 0][0]]
+            if len(rows) and (position < 0).all():
                 raise InputError(
-                    f"{path}: no shape for cell {str(first)!r} ({int((position < 0).sum())} of {len(rows)} cells are "
-                    "missing); store the cells' centers in obsm['spatial']"
+                    f"{path}: no shape for cell {str(obs[instance_key].iloc[rows[0]])!r} (nor for any other of "
+                    f"{len(rows)} cells); store the cells' centers in obsm['spatial']"
                 )
-            centers[rows] = points[position]
+            centers[rows[position >= 0]] = points[position[position >= 0]]
         return centers
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from spatialimpute.sources.base import Header
 from spatialimpute.sources.cell_table import column_names, join, place, read_cells, to_numbers
 from spatialimpute.sources.folder import Folder
-from spatialimpute.sources.text import SAFE_NUMBERS, open_text, table_header
+from spatialimpute.sources.text import SAFE_NUMBERS, open_rows, table_header, table_separator
 
 CENTERS = ("X", "Y")
 BLOCK_VALUES = 8 << 20
@@ -49,11 +49,12 @@ def _read_genes_in_rows(path: Path):
     import pandas as pd
     import scipy.sparse as sp
 
-    cells = table_header(path)[1:]
-    rows = max(1, BLOCK_VALUES // max(1, len(cells)))
+    header = table_header(path)
+    cells = header[1:]
     blocks, genes = [], []
-    options = {"index_col": 0, "chunksize": rows, "dtype": {0: str}, **SAFE_NUMBERS}
-    with open_text(path) as text, pd.read_csv(text, **options) as reader:
+    options = {"header": None, "names": range(len(header)), "index_col": 0, "dtype": {0: str}}
+    options |= {"chunksize": max(1, BLOCK_VALUES // len(header)), "sep": table_separator(path), **SAFE_NUMBERS}
+    with open_rows(path, header) as rows, pd.read_csv(rows, **options) as reader:
         for block in reader:
             blocks.append(sp.csr_matrix(block.to_numpy(dtype="float64")))
             genes += block.index.astype(str).tolist()

@@ -1,6 +1,6 @@
 """Counts in CSV/TSV files, cells in rows."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,15 +8,18 @@ import numpy as np
 
 from spatialimpute.errors import InputError
 from spatialimpute.sources.base import Header, Source
-from spatialimpute.sources.cell_table import to_floats
-from spatialimpute.sources.text import SAFE_NUMBERS, open_text, table_header, table_separator
+from spatialimpute.sources.cell_table import are_row_numbers, to_floats
+from spatialimpute.sources.letters import LETTERS, letter_genes
+from spatialimpute.sources.metadata_names import is_metadata
+from spatialimpute.sources.orientation import refuse_genes_in_rows, refuse_molecules
+from spatialimpute.sources.text import SAFE_NUMBERS, open_rows, table_header, table_separator, text_columns
 from spatialimpute.sources.vocabulary import (
+    AXES,
     CELL_ID_COLUMNS,
-    GENE_COLUMNS,
-    METADATA_COLUMNS,
     TABLE_SUFFIXES,
     UNNAMED_COLUMNS,
     coordinate_columns,
+    find_name,
     numbered_cells,
 )
 
@@ -40,21 +43,35 @@ class Table(Source):
 
     def header(self) -> Header:
         columns = table_header(self.path)
+        refuse_molecules(self.path, columns)
+        refuse_genes_in_rows(self.path, columns)
         return Header(columns, coordinate_columns(columns) is not None)
 
     def gene_names(self) -> list[str]:
         return table_header(self.path)
 
+    def labels(self) -> dict[str, list[str]]:
+        return text_columns(self.path)
+
     def _read(self, keys: Iterable[str]) -> "ad.AnnData":
-        return read_counts_table(self.path, keys)
+        return read_counts_table(self.path, keys, self.others, not self.placed_elsewhere)
 
 
-def read_counts_table(path: Path, keys: Iterable[str] = ()) -> "ad.AnnData":
+def read_counts_table(
+    path: Path, keys: Iterable[str] = (), others: Collection[str] | None = None, with_places: bool = True
+) -> "ad.AnnData":
     """Read a table of counts by blocks of rows.
 
     The first column names the cells if its header is empty or usual for that (`cell_id`, `barcode`, …), or
     its values are text; otherwise cells are numbered. Coordinates, known metadata, `keys` and columns of text
     go to `obs`, every other column is a gene (names may repeat).
+
+    Parameters
+    ----------
+    keys : columns of the cells, whatever they are named
+    others : names in the header that the other side's files do not know; all but these are genes, if they hold counts.
+        None where that is unknown
+    with_places : whether columns x and y may be the cells' places; they are elsewhere otherwise
 
     Raises
     ------
@@ -66,17 +83,14 @@ def read_counts_table(path: Path, keys: Iterable[str] = ()) -> "ad.AnnData":
     import scipy.sparse as sp
 
     header = table_header(path)
-    if header[0].casefold() in GENE_COLUMNS:
-        raise InputError(
-            f"{path}: the first column is {header[0]!r}, so genes seem to be in rows; "
-            "expected cells in rows and genes in columns: transpose the table"
-        )
-    blocks = _blocks(path, len(header))
+    refuse_genes_in_rows(path, header)
+    blocks = _blocks(path, header)
     first = next(blocks, None)
     if first is None or first.empty:
         raise InputError(f"{path}: no cells: the table has a header and no rows")
-    has_ids = _names_cells(header, first)
-    is_obs = _obs_columns(path, header, first, keys, has_ids)
+    known = set() if others is None else set(header) - set(others)
+    ids = _names_cells(header, first)
+    is_obs = _obs_columns(header, first, {*keys}, ids, known)
     genes = [i for i in range(len(header)) if not is_obs[i]]
     if not genes:
         raise InputError(f"{path}: no column of counts found; expected one column per gene, cells in rows")
@@ -86,42 +100,41 @@ def read_counts_table(path: Path, keys: Iterable[str] = ()) -> "ad.AnnData":
         matrices.append(sp.csr_matrix(_numbers(path, block[genes], header, row)))
         frames.append(block[[i for i in range(len(header)) if is_obs[i]]])
         row += len(block)
-    obs = pd.concat(frames, ignore_index=True)
-    index = pd.Index(obs.pop(0).astype(str).to_numpy() if has_ids else numbered_cells(len(obs)))
+    x, obs = sp.vstack(matrices, format="csr"), pd.concat(frames, ignore_index=True)
+    index = pd.Index(numbered_cells(len(obs)) if ids is None else obs.pop(ids).astype(str).to_numpy())
     obs = obs.set_axis([header[i] for i in obs.columns], axis=1).set_axis(index, axis=0)
-    var = pd.DataFrame(index=pd.Index([header[i] for i in genes]))
-    return ad.AnnData(X=sp.vstack(matrices, format="csr"), obs=obs.loc[:, ~obs.columns.duplicated()], var=var)
+    obs = obs.loc[:, ~obs.columns.duplicated()].copy()
+    letters = {name: to_floats(obs[name]).to_numpy() for name in obs.columns if name.casefold() in LETTERS}
+    placed = not with_places or coordinate_columns(obs.columns.difference(letters)) is not None
+    names = letter_genes(letters, known, placed) if letters else []
+    if names:
+        x = sp.hstack([x, *(sp.csr_matrix(letters[name][:, None]) for name in names)], format="csr")
+    var = pd.DataFrame(index=pd.Index([header[i] for i in genes] + names))
+    return ad.AnnData(X=x, obs=obs.drop(columns=names), var=var)
 
 
-def _blocks(path: Path, n_columns: int):
-    """Blocks of rows with columns numbered 0 … n_columns - 1; the library would rename repeated headers."""
+def _blocks(path: Path, header: list[str]):
+    """Blocks of rows with columns numbered 0, 1, …; the library would rename repeated headers."""
     import pandas as pd
 
-    rows = max(1, BLOCK_VALUES // n_columns)
     try:
         with (
-            open_text(path) as text,
+            open_rows(path, header) as rows,
             pd.read_csv(
-                text,
+                rows,
                 sep=table_separator(path),
                 header=None,
-                names=range(n_columns),
-                dtype={0: str},
+                names=range(len(header)),
+                dtype=dict.fromkeys(_id_columns(header), str),
                 index_col=False,
-                skiprows=1,
-                chunksize=rows,
+                chunksize=max(1, BLOCK_VALUES // len(header)),
                 low_memory=False,
-                on_bad_lines="error",
                 **SAFE_NUMBERS,
             ) as reader,
         ):
             yield from reader
     except pd.errors.EmptyDataError:
         return
-    except pd.errors.ParserError as error:
-        raise InputError(
-            f"{path}: a row has another number of columns than the header ({n_columns}): {error}; fix that row"
-        ) from None
 
 
 def _chain(first, rest):
@@ -129,20 +142,28 @@ def _chain(first, rest):
     yield from rest
 
 
-def _names_cells(header: list[str], first: "pd.DataFrame") -> bool:
-    return header[0].casefold() in (*UNNAMED_COLUMNS, *CELL_ID_COLUMNS) or _is_text(first[0])
+def _id_columns(header: list[str]) -> list[int]:
+    """Columns that may name the cells: the first, and where that is nameless another of a usual name."""
+    named = find_name(header[1:], CELL_ID_COLUMNS) if header[0].casefold() in UNNAMED_COLUMNS else None
+    return [0] if named is None else [0, header.index(named, 1)]
+
+
+def _names_cells(header: list[str], first: "pd.DataFrame") -> int | None:
+    """The column that names the cells."""
+    *_, last = _id_columns(header)
+    if last and are_row_numbers(first[0]) and first[last].is_unique:
+        return last  # row numbers, as R and pandas write them, in front of the names
+    return 0 if header[0].casefold() in (*UNNAMED_COLUMNS, *CELL_ID_COLUMNS) or _is_text(first[0]) else None
 
 
 def _is_text(column: "pd.Series") -> bool:
     return bool(to_floats(column).notna().mean() < NUMERIC_SHARE)
 
 
-def _obs_columns(path, header, first, keys, has_ids) -> list[bool]:
-    found = coordinate_columns(header)
-    keys = {*keys, *(found[0] if found else ())}
+def _obs_columns(header: list[str], first: "pd.DataFrame", keys: set[str], ids: int | None, known: set) -> list[bool]:
     is_obs = []
     for i, name in enumerate(header):
-        if (i == 0 and has_ids) or name in keys or name.casefold() in METADATA_COLUMNS | set(CELL_ID_COLUMNS):
+        if i == ids or name in keys or name.casefold() in (*AXES, *LETTERS) or name not in known and is_metadata(name):
             is_obs.append(True)
         elif first[i].dtype == bool:
             is_obs.append(True)

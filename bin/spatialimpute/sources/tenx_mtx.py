@@ -30,6 +30,8 @@ BYTES_PER_ENTRY, PACKED_ENTRIES_PER_BYTE = 6, 10
 #: Row, column and value, twice while they are sorted.
 ENTRY_IN_MEMORY = 48
 MAX_COMMENTS = 1000
+#: Files that a message names.
+N_LISTED = 6
 #: Entries that are parsed at a time.
 BLOCK = 1 << 22
 
@@ -42,7 +44,7 @@ class TenxMtx(Source):
 
     @classmethod
     def is_it(cls, path: Path) -> bool:
-        return bool(_matrices(path)) if path.is_dir() else path.name.lower().endswith(MTX_SUFFIXES)
+        return bool(matrices(path)) if path.is_dir() else path.name.lower().endswith(MTX_SUFFIXES)
 
     def files(self) -> list[Path]:
         """Matrix, features and barcodes.
@@ -61,12 +63,13 @@ class TenxMtx(Source):
     def _matrix(self) -> Path:
         if not self.path.is_dir():
             return self.path
-        found = _matrices(self.path)
+        found = matrices(self.path)
         if len(found) != 1:
+            names = ", ".join(path.name for path in found[:N_LISTED]) + (" …" if len(found) > N_LISTED else "")
             raise InputError(
-                f"{self.path}: expected one matrix.mtx[.gz] in this folder, found "
-                f"{', '.join(path.name for path in found) or 'none'}; "
-                "name the matrix file itself when there are several"
+                f"{self.path}: expected one matrix.mtx[.gz] in this folder, found {len(found)}: {names}; name the "
+                f"matrix of one sample, for example {self.path.name}/{found[0].name}: its features and barcodes are "
+                "found by the same beginning of their names"
             )
         return found[0]
 
@@ -76,7 +79,8 @@ class TenxMtx(Source):
         if found is None:
             raise InputError(
                 f"{self.path}: {prefix}{names[0]}[.gz] is missing beside {matrix.name}; "
-                "a 10x matrix needs its matrix, features (or genes) and barcodes together"
+                "a 10x matrix needs its matrix, features (or genes) and barcodes together, with the same beginning of "
+                "their names"
             )
         return found
 
@@ -87,6 +91,10 @@ class TenxMtx(Source):
     def gene_names(self) -> list[str]:
         with open_text(self.files()[1]) as handle:
             return [field for line in handle for field in line.rstrip("\r\n").split("\t")]
+
+    def labels(self) -> dict[str, list[str]]:
+        with open_text(self.files()[2]) as handle:
+            return {"": [line.rstrip("\r\n").split("\t")[0] for line in handle]}
 
     def _read(self, keys: Iterable[str]) -> "ad.AnnData":
         import anndata as ad
@@ -101,8 +109,10 @@ class TenxMtx(Source):
         return ad.AnnData(X=x, obs=pd.DataFrame(index=pd.Index(cells[0].to_numpy())), var=var)
 
 
-def _matrices(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.name.lower().endswith(MTX_SUFFIXES))
+def matrices(folder: Path) -> list[Path]:
+    """The matrices in a folder; a Mac leaves a file ._x beside every x that it copies to a foreign disk."""
+    names = (path for path in folder.iterdir() if path.name.lower().endswith(MTX_SUFFIXES)) if folder.is_dir() else ()
+    return sorted(path for path in names if not path.name.startswith("."))
 
 
 def _read_names(path: Path) -> "pd.DataFrame":

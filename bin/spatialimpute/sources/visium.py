@@ -11,7 +11,7 @@ from spatialimpute.sources.base import Header
 from spatialimpute.sources.cell_table import column_names, join, keep, place, read_cells, to_microns, to_numbers
 from spatialimpute.sources.folder import Folder, listing, open_tenx
 from spatialimpute.sources.guard import read_json
-from spatialimpute.sources.text import SAFE_NUMBERS, open_text
+from spatialimpute.sources.text import SAFE_NUMBERS, is_number, open_rows
 
 POSITIONS = ("barcode", "in_tissue", "array_row", "array_col", "pxl_row_in_fullres", "pxl_col_in_fullres")
 CENTERS = ("pxl_col_in_fullres", "pxl_row_in_fullres")  # x, y
@@ -53,7 +53,7 @@ class Visium(Folder):
         open_tenx(matrix).header()
         self._scale_factors()
         columns = column_names(positions)
-        if not _has_header(positions, columns):
+        if not _has_header(columns):
             if len(columns) != len(POSITIONS):
                 raise InputError(f"{positions}: {len(columns)} columns; expected {', '.join(POSITIONS)}: copy it again")
         else:
@@ -90,9 +90,9 @@ class Visium(Folder):
         return factors
 
 
-def _has_header(path: Path, columns: list[str]) -> bool:
-    """Before Space Ranger 2 the table was named _list and had none."""
-    return not path.name.endswith("_list.csv") or "barcode" in columns
+def _has_header(columns: list[str]) -> bool:
+    """Before Space Ranger 2 the table had none, whatever it is named today: beside a barcode all are numbers."""
+    return not columns[1:] or not all(is_number(name) for name in columns[1:])
 
 
 def _read_positions(path: Path):
@@ -100,9 +100,9 @@ def _read_positions(path: Path):
     import pandas as pd
 
     numeric = ("in_tissue", *CENTERS)
-    if _has_header(path, column_names(path)):
+    if _has_header(column_names(path)):
         return read_cells(path, ids=("barcode",), numeric=numeric).set_index("barcode")
-    with open_text(path) as text:
-        table = pd.read_csv(text, header=None, names=POSITIONS, dtype={"barcode": str}, **SAFE_NUMBERS)
+    with open_rows(path, POSITIONS, n_header=0) as rows:
+        table = pd.read_csv(rows, header=None, names=POSITIONS, dtype={"barcode": str}, **SAFE_NUMBERS)
     to_numbers(path, table, numeric, first_row=1)
     return table.set_index("barcode")

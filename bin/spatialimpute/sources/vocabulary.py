@@ -29,17 +29,30 @@ COORDINATE_UNITS = dict.fromkeys(("um", "µm", "μm", "micron", "microns", "micr
 COORDINATE_COLUMNS = (
     (("x_um", "y_um", "z_um"), "um"),
     (("x_micron", "y_micron", "z_micron"), "um"),
+    (("x_microns", "y_microns", "z_microns"), "um"),
     (("x_centroid", "y_centroid", "z_centroid"), "um"),  # Xenium cells.csv
     (("center_x", "center_y", "center_z"), "um"),  # MERSCOPE cell_metadata.csv
     (("centerx_global_px", "centery_global_px", "centerz_global_px"), "px"),  # CosMx metadata
     (("pxl_col_in_fullres", "pxl_row_in_fullres", "pxl_z_in_fullres"), "px"),  # Visium tissue_positions
+    (("imagecol", "imagerow", "imagez"), "px"),  # Seurat's Visium
+    (("x_px", "y_px", "z_px"), "px"),
+    (("x_pixel", "y_pixel", "z_pixel"), "px"),
     (("global_x", "global_y", "global_z"), "unknown"),
+    (("centroid_x", "centroid_y", "centroid_z"), "unknown"),  # MERFISH of the hypothalamus
     (("spatial_x", "spatial_y", "spatial_z"), "unknown"),
     (("x_coord", "y_coord", "z_coord"), "unknown"),
     (("coord_x", "coord_y", "coord_z"), "unknown"),
+    (("xcoord", "ycoord", "zcoord"), "unknown"),  # Slide-seq
+    (("x_coordinate", "y_coordinate", "z_coordinate"), "unknown"),
+    (("x_location", "y_location", "z_location"), "unknown"),
+    (("x_position", "y_position", "z_position"), "unknown"),
+    (("x_pos", "y_pos", "z_pos"), "unknown"),
+    (("pos_x", "pos_y", "pos_z"), "unknown"),
     (("sdimx", "sdimy", "sdimz"), "unknown"),  # Giotto
     (("x", "y", "z"), "unknown"),
 )
+#: Every such name but the bare letters, which are genes of some species (the fly's x, y and z).
+AXES = frozenset(axis for axes, _ in COORDINATE_COLUMNS[:-1] for axis in axes)
 
 CELL_ID_COLUMNS = (
     "cell_id", "cellid", "cell", "cells", "cell_name", "barcode", "barcodes", "id", "index", "entityid",
@@ -54,12 +67,6 @@ CELLTYPE_COLUMNS = (
 )  # fmt: skip
 #: Labels of a cell that has none.
 MISSING_LABELS = frozenset(("", "na", "n/a", "nan", "none", "null", "<na>", "unassigned", "unlabeled", "unlabelled"))
-
-#: Numeric columns that instruments and tools write beside the genes.
-METADATA_COLUMNS = frozenset(
-    "fov volume cell_volume area cell_area nucleus_area n_counts n_genes total_counts ncount_rna "
-    "nfeature_rna transcript_counts anisotropy transcript_count width height min_x max_x min_y max_y".split()
-)
 
 # ---------------------------------------------------------------------------------------------- genes
 
@@ -94,12 +101,20 @@ def find_name(names: Iterable[str], wanted: Iterable[str]) -> str | None:
 
 def coordinate_columns(names: Iterable[str]) -> tuple[list[str], str] | None:
     """The two or three columns that hold coordinates and their unit ("um", "px", "unknown"), or None."""
-    names = list(names)
-    for (x, y, z), unit in COORDINATE_COLUMNS:
-        found = [find_name(names, [axis]) for axis in (x, y, z)]
-        if found[0] is not None and found[1] is not None:
-            return [name for name in found if name is not None], unit
+    by_fold: dict[str, list] = {}
+    for name in names:
+        by_fold.setdefault(str(name).strip().casefold(), []).append(name)
+    for axes, unit in COORDINATE_COLUMNS:
+        if axes[0] in by_fold and axes[1] in by_fold:
+            first = by_fold[axes[0]][0]
+            found = [by_fold[axis] for axis in axes if axis in by_fold]
+            # Of X, Y, x and y those belong together that are spelled alike.
+            return [next((name for name in same if _case(name) == _case(first)), same[0]) for same in found], unit
     return None
+
+
+def _case(name: str) -> list[bool]:
+    return [letter.isupper() for letter in str(name)]
 
 
 def has_coordinates(arrays: Iterable[str], columns: Iterable[str]) -> bool:

@@ -19,7 +19,7 @@ process QC {
 
     script:
     folder = meta.role == 'spatial' ? "${meta.id}/counts" : "references/${meta.id}"
-    def dataset = flags(meta + [input: raw[0], coords: raw[1], gene_aliases: gene_aliases])
+    def dataset = flags(meta + [input: raw[0], gene_aliases: gene_aliases])
     """
     qc.py ${dataset} ${options}
     mkdir -p ${folder}

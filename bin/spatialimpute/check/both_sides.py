@@ -1,0 +1,134 @@
+"""What the spatial file and the references of a sample have in common, by their names alone."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from spatialimpute.check.gene_spellings import gene_spellings, label_columns
+from spatialimpute.gene_species import two_species
+from spatialimpute.sources.orientation import count_molecules, transpose
+
+#: Names that a message shows.
+N_NAMED = 5
+#: Gene names among a file's labels that cannot be chance.
+FEWEST_GENES = 3
+#: Where the rows are genes, each is there once or nearly so; where they are molecules, many are of one gene.
+MOSTLY_DISTINCT = 0.5
+#: Columns that no file of the other side knows; with more of them the two sides spell genes differently.
+MOST_OTHERS = 1000
+_CELL = re.compile(r"^([acgtn]{8,}([-_.].*)?|[\d._-]*|.*[acgtn]{12,}.*)$")
+
+
+class BothSides:
+    """Spellings of the genes of files, and what else may name genes in them, each file read once."""
+
+    def __init__(self, aliases: dict[str, str]):
+        self._aliases = aliases
+        self._spellings: dict[str, dict[str, str] | None] = {}
+        self._labels: dict[str, dict[str, list[str]]] = {}
+
+    def spellings(self, path: str) -> dict[str, str] | None:
+        """As :func:`gene_spellings`, aliases among them; None where the file cannot be looked at."""
+        if path not in self._spellings:
+            found = None if "://" in path else gene_spellings(path)
+            if found is not None:
+                renamed = {new.casefold(): new for old, new in self._aliases.items() if old.casefold() in found}
+                found = renamed | found
+            self._spellings[path] = found
+        return self._spellings[path]
+
+    def shared_problems(self, sample: dict, fewest: int | None) -> list[str]:
+        """What to say where spatial file and references share too few genes under any of their names."""
+        paths = _paths(sample)
+        known = [self.spellings(path) for path in paths]
+        if len(known) < 2 or None in known or fewest is None:
+            return []
+        shared = set(known[0]).intersection(*known[1:])
+        if len(shared) >= fewest:
+            return []
+        if turned := self._turned(sample["sample"], paths):
+            return turned
+        examples = "; ".join(
+            f"{Path(path).name} has {', '.join(list(dict.fromkeys(one.values()))[:N_NAMED])}"
+            for path, one in zip(paths, known, strict=True)
+        )
+        return [
+            f"sample '{sample['sample']}': {len(shared)} genes are shared by the spatial file and the reference, "
+            f"{fewest} needed ({examples[:1000]}); if these name the same genes (symbols and Ensembl identifiers, two "
+            "species), give a table by gene_aliases; if the panel is truly so small, lower min_shared_genes"
+        ]
+
+    def others(self, sample: dict) -> list[str] | None:
+        """Names among the spatial file's genes that no reference has under any spelling: columns of a table that may be
+        none. None where files cannot be looked at, or where too many are unknown to tell anything."""
+        paths = _paths(sample)
+        known = [self.spellings(path) for path in paths]
+        if len(known) < 2 or None in known:
+            return None
+        own = {name for name, spelled in known[0].items() if name == spelled.casefold()}
+        unknown = [known[0][name] for name in own if not any(name in one for one in known[1:])]
+        return sorted(unknown) if len(unknown) <= min(MOST_OTHERS, len(own) / 2) else None
+
+    def warnings(self, sample: dict) -> list[str]:
+        """What is odd about a sample's files, but no reason to end the run."""
+        paths = _paths(sample)
+        known = [self.spellings(path) for path in paths]
+        if len(known) < 2 or None in known:
+            return []
+        names = ["the spatial side", *(Path(path).name for path in paths[1:])]
+        texts = two_species([(name, one.values()) for name, one in zip(names, known, strict=True)])
+        return [f"sample '{sample['sample']}': {text}" for text in texts]
+
+    def _turned(self, sample: str, paths: list[str]) -> list[str]:
+        """Files whose rows are genes or molecules: their labels are the other side's genes, their columns are not."""
+        sides = [paths[:1], paths[1:]]
+        problems = []
+        for own, other in (sides, sides[::-1]):
+            genes = {name for path in other for name in self.spellings(path)}
+            labels = {value for path in other for values in self._labels_of(path).values() for value in values}
+            for path in own:
+                columns = set(self.spellings(path))
+                in_columns = max(len(columns & genes), len(columns & labels))
+                for column, values in self._labels_of(path).items():
+                    # Both sides' rows may be genes; or their cells, which are numbered alike.
+                    found = _genes_among(values, genes) or _unlike(_genes_among(values, labels))
+                    if len(found) > max(FEWEST_GENES - 1, in_columns):
+                        problems.append(f"sample '{sample}': {_turned_text(path, column, values, found)}")
+                        break
+        return problems
+
+    def _labels_of(self, path: str) -> dict[str, list[str]]:
+        if path not in self._labels:
+            self._labels[path] = label_columns(path)
+        return self._labels[path]
+
+
+def _paths(sample: dict) -> list[str]:
+    return [*sample["spatial"][:1], *(reference["files"][0] for reference in sample["reference"])]
+
+
+def _genes_among(values: Iterable[str], genes: set[str]) -> set[str]:
+    """Values that are among the genes; numbers and barcodes, of which both sides may have the same, are none."""
+    return {value for value in values if value in genes and not _CELL.match(value)}
+
+
+def _unlike(names: set[str]) -> set[str]:
+    """Names that differ in more than a number; none where all are alike."""
+    return names if len({re.sub(r"\d+", "", name) for name in names}) >= FEWEST_GENES else set()
+
+
+def _turned_text(path: str, column: str, values: list[str], genes: set[str]) -> str:
+    file = Path(path)
+    where = f"column {column!r}" if column else "the rows' names"
+    examples = ", ".join(
+        dict.fromkeys(value for value in values if value in genes) if len(genes) <= N_NAMED else sorted(genes)[:N_NAMED]
+    )
+    if len(set(values)) >= MOSTLY_DISTINCT * len(values):
+        return (
+            f"{file.name} has genes in rows ({where} holds genes of the other side: {examples}); expected cells in "
+            f"rows and genes in columns: {transpose(file)}"
+        )
+    return (
+        f"{file.name}: its rows are molecules, not cells ({where} names a gene of the other side in each: {examples}); "
+        f"{count_molecules(file)}"
+    )
