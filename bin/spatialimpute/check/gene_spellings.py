@@ -13,11 +13,11 @@ def gene_spellings(path: str | Path) -> dict[str, str] | None:
 
     A name that is not among them is not in the file. None where the file cannot be looked at this way.
     """
-    names = _looked_at(lambda: open_source(path).gene_names())
-    if names is None:
+    columns = _looked_at(lambda: open_source(path).gene_columns())
+    if columns is None:
         return None
     spellings = {}
-    for name in map(str.strip, names):
+    for name in (name.strip() for names in columns.values() for name in names):
         spellings.setdefault(name.casefold(), name)
         spellings.setdefault(name.casefold().split(".")[0], name)  # ENSG00000000003.15
     return spellings
