@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import struct
 
 import h5py
 import numpy as np
@@ -12,6 +13,7 @@ from spatialimpute.errors import InputError
 from spatialimpute.qc.clean import clean_counts
 from spatialimpute.sources import open_source
 from spatialimpute.sources.polygons import center
+from spatialimpute.sources.wkb import places
 from vendor_bundles import COUNTS, GENES, XY
 
 
@@ -246,3 +248,43 @@ def test_probes_are_all_that_a_visium_folder_holds(tmp_path):
     assert list(counts.genes) == GENES
     np.testing.assert_array_equal(counts.X.toarray(), 2 * COUNTS[:4])
     assert summary["coordinate_unit"] == "um"
+
+
+def test_what_has_to_be_unpacked_is_named(tmp_path):
+    folder = pack(bundles.xenium(tmp_path / "x"), "cell_feature_matrix.h5")
+    with pytest.raises(InputError, match="needs cell_feature_matrix.h5 .*: unpack cell_feature_matrix.h5.gz"):
+        open_source(folder).header()
+
+
+def wkb(*rings, several=1):
+    body = b"\x01" + struct.pack("<II", 3, len(rings))
+    body += b"".join(struct.pack("<I", len(ring)) + np.asarray(ring, "<f8").tobytes() for ring in rings)
+    return body if several == 1 else b"\x01" + struct.pack("<II", 6, several) + several * body
+
+
+@pytest.mark.filterwarnings("ignore:zarr v3 autosharding")
+@pytest.mark.parametrize(
+    "outline",
+    [
+        lambda i, ring: wkb(ring),
+        lambda i, ring: wkb(ring[::-1]),
+        lambda i, ring: wkb(ring, small(ring)),
+        lambda i, ring: wkb(ring, several=2),
+        lambda i, ring: wkb(ring) if i % 2 else wkb([*ring[:3], *ring[2:]]),
+    ],
+)
+def test_cells_of_a_store_are_at_the_centers_of_their_outlines(tmp_path, outline):
+    folder = bundles.spatialdata(tmp_path / "x.zarr", circles=True)
+    path = folder / "shapes" / "cells" / "shapes.parquet"
+    shapes = pd.read_parquet(path).iloc[::-1]
+    shapes["geometry"] = [outline(i, (SQUARE + place).tolist()) for i, place in enumerate(XY)]
+    shapes.to_parquet(path)
+    np.testing.assert_allclose(open_source(folder).read().obsm["spatial"], XY)
+
+
+@pytest.mark.parametrize(
+    "shape", [b"", b"\x01", wkb(), wkb([]), wkb(SQUARE)[:-3], wkb(several=0), b"\x00" + wkb(SQUARE)[1:], b"\x01" * 40]
+)
+def test_shapes_that_are_none(shape):
+    with pytest.raises(ValueError):
+        places([wkb(SQUARE), shape])

@@ -264,7 +264,7 @@ def test_stores_without_places(tmp_path):
     with pytest.raises(InputError, match="no shape for cell 'cell-0' .nor for any other of 5"):
         open_source(folder).read()
     table.assign(geometry=[b"\x01\x03\x00\x00\x00" + 20 * b"\x00"] * 5).to_parquet(shapes)
-    with pytest.raises(InputError, match="the shapes are not circles or points; store their centroids"):
+    with pytest.raises(InputError, match="the shapes are not circles, points or polygons .*; store their centroids"):
         open_source(folder).read()
     shapes.unlink()
     assert not open_source(folder).header().coordinates

@@ -11,6 +11,7 @@ from spatialimpute.errors import InputError
 from spatialimpute.sources.base import Source
 from spatialimpute.sources.cell_table import column_names
 from spatialimpute.sources.hdf5 import top_names
+from spatialimpute.sources.other_formats import is_packed
 from spatialimpute.sources.tenx_h5 import TenxH5
 from spatialimpute.sources.tenx_mtx import TenxMtx
 
@@ -56,6 +57,9 @@ class Folder(Source):
                 raise InputError(f"{self.path}: expected one {pattern}, found {names}; give each run its own folder")
             if found:
                 return found[0]
+        packed = [path.name for pattern in patterns for path in self._matches(f"{pattern}.*") if is_packed(path)]
+        if packed:
+            hint = f"unpack {packed[0]}"
         raise InputError(
             f"{self.path}: a {self.kind} needs {' or '.join(shown(patterns))}, which is missing; "
             f"found {listing(self.path)}: {hint}"

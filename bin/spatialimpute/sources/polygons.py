@@ -20,10 +20,11 @@ def center(rings: list) -> tuple[float, float]:
     ----------
     rings : the outline and then the holes, each a list of (x, y), the last the first again
     """
-    return _center([rings])
+    return center_of_several([rings])
 
 
-def _center(polygons: list) -> tuple[float, float]:
+def center_of_several(polygons: list) -> tuple[float, float]:
+    """The same of several polygons together, each a list of rings."""
     moments = np.zeros(3)
     for rings in polygons:
         for i, ring in enumerate(rings):
@@ -34,17 +35,33 @@ def _center(polygons: list) -> tuple[float, float]:
     return tuple(corners.mean(axis=0))
 
 
+def centers_of_rings(rings: np.ndarray) -> np.ndarray:
+    """Centers of polygons without holes and of as many corners each.
+
+    Parameters
+    ----------
+    rings : shape (n, n_corners, 2), the last corner the first again
+
+    Returns
+    -------
+    float array, shape (n, 2)
+    """
+    moments = _moments(rings)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centers = moments[:, 1:] / moments[:, :1]
+    return np.where(moments[:, :1] > 0, centers, rings.mean(axis=1))
+
+
 def _moments(ring: np.ndarray) -> np.ndarray:
-    """Area and the area times its centroid, whatever way round the ring goes."""
-    origin = ring[0]
-    x, y = (ring - origin).T  # relative to a corner: far from the origin of the axes products lose their digits
-    cross = x * np.roll(y, -1) - np.roll(x, -1) * y
-    area = cross.sum() / 2
-    if not area:
-        return np.zeros(3)
-    sums = ((x + np.roll(x, -1)) * cross).sum() / 6, ((y + np.roll(y, -1)) * cross).sum() / 6
-    sign = np.sign(area)
-    return sign * np.array([area, sums[0] + area * origin[0], sums[1] + area * origin[1]])
+    """Area and the area times its centroid, whatever way round a ring goes: shape (..., n_corners, 2) to (..., 3)."""
+    origin = ring[..., :1, :]
+    x, y = np.moveaxis(ring - origin, -1, 0)  # relative to a corner: far from the axes' origin products lose digits
+    next_x, next_y = np.roll(x, -1, axis=-1), np.roll(y, -1, axis=-1)
+    cross = x * next_y - next_x * y
+    area = cross.sum(axis=-1) / 2
+    sums = [((values + after) * cross).sum(axis=-1) / 6 for values, after in ((x, next_x), (y, next_y))]
+    places = [part + area * origin[..., 0, axis] for axis, part in enumerate(sums)]
+    return np.sign(area)[..., None] * np.stack([area, *places], axis=-1)
 
 
 def read_centers(path: Path, key: str) -> dict[str, tuple[float, float]]:
@@ -81,5 +98,5 @@ def _reduce(found: dict):
     if found.get("type") == "Polygon":
         return center(found["coordinates"])
     if found.get("type") == "MultiPolygon":
-        return _center(found["coordinates"])
+        return center_of_several(found["coordinates"])
     return found

@@ -17,6 +17,7 @@ from spatialimpute.sources.cell_table import read_parquet
 from spatialimpute.sources.folder import Folder
 from spatialimpute.sources.guard import plain_files, refuse_links
 from spatialimpute.sources.vocabulary import has_coordinates
+from spatialimpute.sources.wkb import places
 
 #: Folders of tables; the second is that of stores before version 0.1.
 TABLES = ("tables", "table")
@@ -111,7 +112,7 @@ class SpatialDataStore(Folder):
 
 
 def _read_points(path: Path):
-    """Ids and places of the circles or points in a GeoParquet file."""
+    """Ids and places of the circles or points in a GeoParquet file, or the centers of its polygons."""
     import pandas as pd
 
     try:
@@ -119,9 +120,11 @@ def _read_points(path: Path):
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: cannot be read ({str(error).splitlines()[0]}); copy the store again") from None
     shapes = table.get("geometry", pd.Series(dtype=object))
-    # Well-known binary of a point: byte order (1: little endian), type (1: point), x, y.
-    head = b"\x01\x01\x00\x00\x00"
-    if not all(isinstance(shape, bytes) and len(shape) == 21 and shape.startswith(head) for shape in shapes):
-        raise InputError(f"{path}: the shapes are not circles or points; store their centroids in obsm['spatial']")
-    points = np.frombuffer(b"".join(shape[5:] for shape in shapes), dtype="<f8").reshape(-1, 2)
+    try:
+        points = places([bytes(shape) for shape in shapes])
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: the shapes are not circles, points or polygons ({error}); store their centroids in "
+            "obsm['spatial']"
+        ) from None
     return pd.Index(table.index.astype(str)), points
