@@ -4,7 +4,6 @@ other files of a sample: quick enough for the check of inputs.
 
 import csv
 from collections.abc import Callable
-from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -19,7 +18,6 @@ MARGIN = 0.05
 N_TRIED = 8
 
 
-@cache
 def gene_columns(path: str) -> dict[str, list[str]] | None:
     """Texts of the index and of each column of the genes; None where the file cannot be looked at this way."""
     return _looked_at(lambda: open_source(path).gene_columns())
@@ -66,11 +64,15 @@ def choose_gene_columns(samples: list[dict], aliases: dict[str, str]) -> list[st
     A sentence for each file whose genes another column than the index names.
     """
     chosen: dict[str, str] = {}
+    read: dict[str, dict[str, list[str]] | None] = {}
     said = []
     for sample in samples:
         sample["spatial_gene_column"] = None
         paths = [*sample["spatial"][:1], *(reference["files"][0] for reference in sample["reference"])]
-        columns = [None if "://" in path else gene_columns(path) for path in paths]
+        for path in paths:
+            if path not in read:
+                read[path] = None if "://" in path else gene_columns(path)
+        columns = [read[path] for path in paths]
         if None not in columns:
             files = [_Names(found, aliases, chosen.get(path)) for path, found in zip(paths, columns, strict=True)]
             picked, n_shared = _best(files)
@@ -85,9 +87,8 @@ def choose_gene_columns(samples: list[dict], aliases: dict[str, str]) -> list[st
     for sample in samples:
         for reference in sample["reference"]:
             path = reference["files"][0]
-            columns = gene_columns(path) if path in chosen else None
-            usual = None if columns is None else usual_column(columns)
-            reference["gene_column"] = None if chosen.get(path) == usual else chosen.get(path)
+            is_usual = path not in chosen or chosen[path] == usual_column(read[path])
+            reference["gene_column"] = None if is_usual else chosen[path]
     return said
 
 

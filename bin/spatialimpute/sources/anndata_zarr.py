@@ -81,6 +81,14 @@ def table_genes(table: Path) -> dict[str, list[str]]:
     """Texts of the columns of `var` and `raw/var`: :meth:`Source.gene_columns`."""
     needed = _needed(table, ("var/", "raw/var/"))
     require_memory(sum(needed.values()), f"the genes of {table}")
+    try:
+        return _texts_of_genes(table)
+    except Exception as error:  # zarr and its codecs fail in any way on damage
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{table}: the genes cannot be read as zarr ({reason}); copy the store again") from error
+
+
+def _texts_of_genes(table: Path) -> dict[str, list[str]]:
     import zarr
 
     file, found = zarr.open_group(str(table), mode="r", use_consolidated=False), {INDEX: []}

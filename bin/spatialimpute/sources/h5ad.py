@@ -37,7 +37,7 @@ class H5ad(Source):
         return Header(columns, has_coordinates(arrays, columns))
 
     def gene_columns(self) -> dict[str, list[str]]:
-        with open_hdf5(self.path) as file:
+        with reading(self.path), open_hdf5(self.path) as file:
             return gene_columns(file)
 
     def labels(self) -> dict[str, list[str]]:

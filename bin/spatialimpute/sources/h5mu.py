@@ -37,7 +37,7 @@ class H5mu(Source):
         return Header(list(dict.fromkeys(columns)), has_coordinates(arrays, columns))
 
     def gene_columns(self) -> dict[str, list[str]]:
-        with open_hdf5(self.path) as file:
+        with reading(self.path), open_hdf5(self.path) as file:
             return gene_columns(file[f"mod/{self._modality(file)}"])
 
     def _modality(self, file) -> str:

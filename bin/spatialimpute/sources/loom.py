@@ -40,7 +40,7 @@ class Loom(Source):
         return Header(columns, has_coordinates(wide, columns))
 
     def gene_columns(self) -> dict[str, list[str]]:
-        with open_hdf5(self.path) as file:
+        with reading(self.path), open_hdf5(self.path) as file:
             columns = {str(key): texts(item) for key, item in file["row_attrs"].items()}
         index = find_name(columns, LOOM_GENE_ATTRIBUTES)
         found = {key: values for key, values in columns.items() if values and key != index}

@@ -48,7 +48,7 @@ class TenxH5(Source):
         return Header([], False)
 
     def gene_columns(self) -> dict[str, list[str]]:
-        with open_hdf5(self.path) as file:
+        with reading(self.path), open_hdf5(self.path) as file:
             name, genome = self._group_and_genome(file)
             columns = _feature_texts(file[name])
         if genome:
