@@ -1,7 +1,6 @@
 """Instruments' folders under the names and in the variants that people have: of repositories, prototypes, new cells."""
 
 import gzip
-import json
 import struct
 
 import h5py
@@ -14,7 +13,7 @@ from spatialimpute.qc.clean import clean_counts
 from spatialimpute.sources import open_source
 from spatialimpute.sources.polygons import center
 from spatialimpute.sources.wkb import places
-from vendor_bundles import COUNTS, GENES, XY
+from vendor_bundles import COUNTS, GENES, SQUARE, XY
 
 
 @pytest.mark.parametrize(
@@ -156,29 +155,6 @@ def small(ring):
     return (np.mean(ring[:4], axis=0) + SQUARE / 10).tolist()
 
 
-SQUARE = np.array([[-10, -10], [10, -10], [10, 10], [-10, 10], [-10, -10]])
-
-
-def segmented(folder, number=lambda i: i + 1, shape=lambda ring: ("Polygon", [ring])):
-    cells = [f"cellid_{i + 1:09d}-1" for i in range(5)]
-    bundles.visium(folder)
-    rename(folder, {"filtered_feature_bc_matrix.h5": "old.h5"})
-    (folder / "old.h5").unlink()
-    (folder / "spatial" / "tissue_positions.csv").unlink()
-    bundles.write_10x_h5(folder / "filtered_feature_cell_matrix.h5", cells, "", COUNTS)
-    features = []
-    for i, place in enumerate([*XY / bundles.PIXEL_UM, (3, 4)]):
-        kind, coordinates = shape((SQUARE + place).tolist())
-        geometry = {"type": kind, "coordinates": coordinates}
-        features.append({"type": "Feature", "properties": {"cell_id": number(i)}, "geometry": geometry})
-    text = json.dumps({"features": features[::-1], "type": "FeatureCollection"})
-    (folder / "cell_segmentations.geojson").write_text(text)
-    (folder / "nucleus_segmentations.geojson").write_text(text)
-    (folder / "graphclust_annotated_cell_segmentations.geojson").write_text(text)
-    (folder / "spatial" / "scalefactors_json.json").write_text(json.dumps({"microns_per_pixel": bundles.PIXEL_UM}))
-    return folder
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -191,7 +167,7 @@ def segmented(folder, number=lambda i: i + 1, shape=lambda ring: ("Polygon", [ri
     ],
 )
 def test_segmented_cells_are_at_the_centers_of_their_outlines(tmp_path, arguments):
-    source = open_source(segmented(tmp_path / "x", **arguments))
+    source = open_source(bundles.visium_cells(tmp_path / "x", **arguments))
     assert source.kind == "Visium HD folder of segmented cells" and source.header().coordinates
     data = source.read()
     np.testing.assert_array_equal(data.X.toarray(), COUNTS)
@@ -211,7 +187,7 @@ def test_segmented_cells_are_at_the_centers_of_their_outlines(tmp_path, argument
     ],
 )
 def test_outlines_that_are_none(tmp_path, text, message):
-    folder = segmented(tmp_path / "x")
+    folder = bundles.visium_cells(tmp_path / "x")
     (folder / "cell_segmentations.geojson").write_text(text)
     with pytest.raises(InputError, match=message):
         open_source(folder).read()
@@ -219,7 +195,7 @@ def test_outlines_that_are_none(tmp_path, text, message):
 
 def test_the_outputs_of_visium_hd_name_bins_and_cells(tmp_path):
     bundles.visium(tmp_path / "x" / "binned_outputs" / "square_008um", "tissue_positions.parquet")
-    segmented(tmp_path / "x" / "segmented_outputs")
+    bundles.visium_cells(tmp_path / "x" / "segmented_outputs")
     with pytest.raises(InputError, match="name the folder of one, .*square_008um or, for cells, segmented_outputs"):
         open_source(tmp_path / "x").header()
 

@@ -1,7 +1,7 @@
 """What all instruments' folders share: they are told by the names of their files, and are complete or not.
 
 The field's own `spatialdata-io` would bring 58 packages (318 MB), needs other versions than the locked ones, and asks
-for images and segmentations that say nothing of counts; so counts and cells are read with scanpy, pandas, pyarrow and
+for images and segmentations that say nothing of counts; so counts and cells are read with h5py, pandas, pyarrow and
 anndata.
 """
 
