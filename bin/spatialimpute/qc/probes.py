@@ -16,8 +16,10 @@ FILTER, SYMBOLS, IDS = "filtered_probes", "gene_name", "gene_id"
 
 
 def are_probes(var: pd.DataFrame) -> bool:
-    """Whether most features are named as probes are."""
+    """Whether the file tells which probes pass the filter, or most features are named as probes are."""
     names = var.index.astype(str)
+    if {FILTER, SYMBOLS} <= set(var):
+        return True
     return len(names) > 0 and sum(_PROBE.match(name) is not None for name in names) > 0.5 * len(names)
 
 

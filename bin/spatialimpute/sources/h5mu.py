@@ -8,6 +8,7 @@ from spatialimpute.errors import InputError
 from spatialimpute.sources.base import Header, Source
 from spatialimpute.sources.h5ad import element_names, gene_columns, read_anndata_parts, refuse_without_matrix
 from spatialimpute.sources.hdf5 import open_hdf5, reading, require_hdf5_memory, top_names
+from spatialimpute.sources.layers import other_layers
 from spatialimpute.sources.vocabulary import COORDINATE_KEYS, find_name, has_coordinates
 
 if TYPE_CHECKING:
@@ -57,9 +58,11 @@ class H5mu(Source):
     def _read(self, keys: Iterable[str]) -> "ad.AnnData":
         import anndata as ad
 
-        require_hdf5_memory(self.path, everything=True)
         with open_hdf5(self.path) as file:
             name = self._modality(file)
+            layers = other_layers(file[f"mod/{name}"])[0]
+        require_hdf5_memory(self.path, layers=layers, group=f"mod/{name}")
+        with open_hdf5(self.path) as file:
             data = read_anndata_parts(file[f"mod/{name}"])
             common = ad.io.read_elem(file["obs"])
             position = common.index.get_indexer(data.obs_names) if common.index.is_unique else None

@@ -113,13 +113,23 @@ def memory_of(item) -> int:
     return _claimed(item) * (TEXT_BYTES // item.dtype.itemsize if item.dtype.kind == "O" else 1)
 
 
-def require_hdf5_memory(path: Path, everything: bool = False, layers: Collection[str] = ()) -> None:
-    """Raise MemoryError where what QC reads of the file, these further layers among it, or `everything` in it, does
-    not fit into memory."""
+def require_hdf5_memory(
+    path: Path, everything: bool = False, layers: Collection[str] = (), group: str | None = None
+) -> None:
+    """Raise MemoryError where what QC reads of the file, or `everything` in it, does not fit into memory.
+
+    Parameters
+    ----------
+    layers : those that are read beside `counts`
+    group : the one in which what QC reads lies; None: the file's top
+    """
     needed = 0
+    prefix = "" if group is None else f"{group}/"
     with open_hdf5(path) as file:
-        for name, item in _datasets(file, path).items():
-            if everything or (_is_read(name, layers) and not (_is_matrix(name) and item.ndim == 2)):
+        for full_name, item in _datasets(file, path).items():
+            name = full_name.removeprefix(prefix)
+            read = full_name.startswith(prefix) and _is_read(name, layers)
+            if everything or (read and not (_is_matrix(name) and item.ndim == 2)):
                 needed += memory_of(item)
     require_memory(needed, f"the content of {path}")
 
