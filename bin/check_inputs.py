@@ -25,7 +25,8 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--local", is_flag=True, help="Every step runs on this machine as it is.")
 @click.option("--out", type=click.Path(path_type=Path), default="samples.json", show_default=True)
 def main(sheet_path, params_path, schema, sheet_schema, methods, base_dir, launch_dir, local, out):
-    from spatialimpute.check.named_files import check_accelerator, check_param_files
+    from spatialimpute.check.gene_spellings import choose_gene_columns
+    from spatialimpute.check.named_files import check_accelerator, check_param_files, param_aliases
     from spatialimpute.check.params import check_methods, check_params, load_schema
     from spatialimpute.check.sheet import Sheet, numbered
     from spatialimpute.files.sealed import whole
@@ -45,6 +46,8 @@ def main(sheet_path, params_path, schema, sheet_schema, methods, base_dir, launc
         problems += check_param_files(params, launch_dir, samples)
     if problems:
         raise InputError(numbered(f"samplesheet {sheet_path.name} and parameters", problems))
+    for sentence in choose_gene_columns(samples, param_aliases(params, launch_dir)):
+        log.info("%s", sentence)
     with whole(out) as partial:
         partial.write_text(json.dumps(samples, indent=1, ensure_ascii=False) + "\n")
     for text in (text for sample in samples for text in sample.get("warnings", ())):

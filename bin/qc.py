@@ -17,6 +17,7 @@ log = logging.getLogger("qc")
 @click.option("--role", type=click.Choice(["spatial", "reference"]), required=True)
 @click.option("--technology", default="scRNA-seq", help="Technology, as in the samplesheet.")
 @click.option("--input", "path", type=click.Path(path_type=Path), required=True, help="Raw file or folder.")
+@click.option("--part", help="The one of several matrices in it that is wanted.")
 @click.option("--source", type=click.Path(path_type=Path), help="Where the user has it; named in messages.")
 @click.option(
     "--coords",
@@ -26,6 +27,7 @@ log = logging.getLogger("qc")
 @click.option("--batch-key", help="Column of the cells that names their batch.")
 @click.option("--celltype-key", help="Column of the cells that names their cell type.")
 @click.option("--others", help="JSON list of columns that no file of the sheet's other side knows as genes.")
+@click.option("--gene-column", help="Column of the genes that names them, or 'index' (default: the usual one).")
 @click.option("--gene-aliases", type=click.Path(exists=True, path_type=Path), help="TSV of alias and symbol.")
 @click.option("--min-counts", type=click.IntRange(min=0), default=1, help="Fewest counts of a cell.")
 @click.option("--min-genes", type=click.IntRange(min=0), default=1, help="Fewest detected genes of a cell.")
@@ -41,11 +43,13 @@ def main(
     role,
     technology,
     path,
+    part,
     source,
     coords,
     batch_key,
     celltype_key,
     others,
+    gene_column,
     gene_aliases,
     min_counts,
     min_genes,
@@ -65,7 +69,7 @@ def main(
     if coords is None and role == "spatial":
         coords = find_sidecar(path)
     try:
-        raw_source = open_source(path)
+        raw_source = open_source(path / part if part else path)
         others = None if others is None else json.loads(others)
         raw = raw_source.read([key for key in (batch_key, celltype_key) if key], coords, others)
         counts, summary = clean_counts(
@@ -73,10 +77,11 @@ def main(
             id=id_,
             role=role,
             technology=technology,
-            source=path.name,
+            source=f"{path.name}/{part}" if part else path.name,
             source_digest=digest_all(raw_source.files()),
             batch_key=batch_key,
             celltype_key=celltype_key,
+            gene_column=gene_column,
             aliases=read_aliases(gene_aliases) if gene_aliases else None,
             others=others,
             thresholds=Thresholds(min_counts, min_genes, max_mad, drop_outliers),
@@ -86,8 +91,9 @@ def main(
     write_counts("counts.h5ad", counts)
     write_json("qc.json", summary)
     write_tsv("qc.tsv", steps_table(summary))
-    kept = "{n_cells} of {n_cells_in} cells, {n_genes} of {n_genes_in} genes kept, raw counts from {counts_from}"
-    log.info("%s: %s, %d outliers", id_, kept.format(**summary), summary["n_outliers"])
+    kept = "{n_cells} of {n_cells_in} cells, {n_genes} of {n_genes_in} genes kept, {n_outliers} outliers"
+    log.info("%s: %s", id_, kept.format(**summary))
+    log.info("%s: raw counts from %s, genes named by %s", id_, summary["counts_from"], summary["gene_names_from"])
     for step in summary["steps"]:
         log.info("%s: %s: %d %s (%s)", id_, step["step"], step["n"], step["axis"], step["reason"])
     for warning in summary["warnings"]:

@@ -57,13 +57,14 @@ def digest(paths) {
 }
 
 // Existing local files that a sheet's column or a parameter names, so that containers mount them and -resume sees
-// them change. Lenient: what is wrong with them is CHECK_INPUTS' to say.
+// them change; of a table, modality or genome within a file or store that itself. Lenient: what is wrong with them is
+// CHECK_INPUTS' to say.
 def existingFiles(text, folder) {
     return "${text ?: ''}"
         .tokenize(';')
         .collect { name -> name.trim() }
         .findAll { name -> name && !name.contains('://') }
-        .collect { name -> folder.resolve(name) }
+        .collect { name -> folder.resolve(name.replaceFirst(/(\.zarr|\.h5mu|\.h5)\/.+$/, '$1')) }
         .findAll { path -> path.exists() }
 }
 

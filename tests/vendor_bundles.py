@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import struct
 from pathlib import Path
 
 import anndata as ad
@@ -157,6 +158,27 @@ def visium(folder: Path, positions: str = "tissue_positions.csv", mtx: bool = Fa
     return folder
 
 
+SQUARE = np.array([[-10, -10], [10, -10], [10, 10], [-10, 10], [-10, -10]])
+
+
+def visium_cells(folder: Path, number=lambda i: i + 1, shape=lambda ring: ("Polygon", [ring])) -> Path:
+    """Space Ranger 4: outlines of all cells in pixels, of which one has no counts; no positions of spots."""
+    (folder / "spatial").mkdir(parents=True)
+    cells = [f"cellid_{i + 1:09d}-1" for i in range(5)]
+    write_10x_h5(folder / "filtered_feature_cell_matrix.h5", cells, "", COUNTS)
+    features = []
+    for i, place in enumerate([*XY / PIXEL_UM, (3, 4)]):
+        kind, coordinates = shape((SQUARE + place).tolist())
+        geometry = {"type": kind, "coordinates": coordinates}
+        features.append({"type": "Feature", "properties": {"cell_id": number(i)}, "geometry": geometry})
+    text = json.dumps({"features": features[::-1], "type": "FeatureCollection"})
+    for name in ("cell", "nucleus", "graphclust_annotated_cell"):
+        (folder / f"{name}_segmentations.geojson").write_text(text)
+    factors = {"microns_per_pixel": PIXEL_UM, "tissue_hires_scalef": 0.1}
+    (folder / "spatial" / "scalefactors_json.json").write_text(json.dumps(factors))
+    return folder
+
+
 def starmap_plus(folder: Path, well: str = "well05") -> Path:
     folder.mkdir()
     cells = [f"{well}_{i}" for i in range(5)]
@@ -168,22 +190,40 @@ def starmap_plus(folder: Path, well: str = "well05") -> Path:
     return folder
 
 
-def spatialdata(folder: Path, version: int = 3, circles: bool = False, name: str = "table") -> Path:
+def polygon(ring) -> bytes:
+    """Well-known binary of a polygon without holes."""
+    return b"\x01" + struct.pack("<III", 3, 1, len(ring)) + np.asarray(ring, "<f8").tobytes()
+
+
+def anndata_zarr(folder: Path, version: int = 2) -> Path:
+    """AnnData as a store of its own."""
+    import zarr
+
+    table = ad.AnnData(sp.csr_matrix(COUNTS.astype(np.float32)), var=pd.DataFrame({"symbol": GENES}, index=GENES))
+    table.obsm["spatial"] = XY
+    ad.io.write_elem(zarr.open_group(str(folder), mode="w", zarr_format=version), "/", table)
+    return folder
+
+
+def spatialdata(
+    folder: Path, version: int = 3, circles: bool = False, name: str = "table", outlines: bool = False
+) -> Path:
     """A store as spatialdata writes it: AnnData's own elements, and what the table annotates in its attributes."""
     import zarr
 
     ids = [f"cell-{i}" for i in range(5)]
     obs = pd.DataFrame({"region": pd.Categorical(["cells"] * 5), "instance_id": ids, "kind": "n"}, index=ids)
     table = ad.AnnData(sp.csr_matrix(COUNTS.astype(np.float32)), obs=obs, var=pd.DataFrame(index=GENES))
-    if not circles:
+    if not circles and not outlines:
         table.obsm["spatial"] = XY
     root = zarr.open_group(str(folder), mode="w", zarr_format=version)
     ad.io.write_elem(root.require_group("tables"), name, table)
     about = {"spatialdata-encoding-type": "ngff:regions_table", "version": "0.2", "instance_key": "instance_id"}
     root[f"tables/{name}"].attrs.update({**about, "region": "cells", "region_key": "region"})
-    if circles:
+    if circles or outlines:
         root.require_group("shapes/cells").attrs["encoding-type"] = "ngff:shapes"
         points = [b"\x01\x01\x00\x00\x00" + place.tobytes() for place in XY.astype("<f8")]
+        points = [polygon(SQUARE + place) for place in XY] if outlines else points
         shapes = pd.DataFrame({"radius": 3.0, "geometry": points}, index=pd.Index(ids, name="cell")).iloc[::-1]
         shapes.to_parquet(folder / "shapes" / "cells" / "shapes.parquet")
     return folder

@@ -14,16 +14,19 @@ workflow PREPARE {
     samples = rows.map { row -> row.sample }
     spatial = rows.map { row ->
         def meta = [id: row.sample, role: 'spatial', technology: row.technology,
-            batch_key: row.spatial_batch_key, celltype_key: row.celltype_key, source: row.spatial[0],
+            batch_key: row.spatial_batch_key, celltype_key: row.celltype_key,
+            source: withoutPart(row.spatial[0], row.spatial_part), part: row.spatial_part,
             coords: row.spatial[1] ? "raw/${file(row.spatial[1], glob: false).name}".toString() : null,
-            others: row.others == null ? null : groovy.json.JsonOutput.toJson(row.others)]
+            others: row.others == null ? null : groovy.json.JsonOutput.toJson(row.others),
+            gene_column: row.spatial_gene_column]
         [meta, row.spatial + (row.spatial_beside ?: [])]
     }
     // One element per sample and reference; the place keeps the sheet's order of references.
     references = rows.flatMap { row ->
         row.reference.withIndex().collect { reference, place ->
             def meta = [id: reference.id, role: 'reference', batch_key: reference.batch_key,
-                celltype_key: reference.celltype_key, source: reference.files[0]]
+                celltype_key: reference.celltype_key, source: withoutPart(reference.files[0], reference.part),
+                part: reference.part, gene_column: reference.gene_column]
             [[meta, reference.files + (reference.beside ?: [])], groupKey(row.sample, row.reference.size()), place]
         }
     }
@@ -31,7 +34,7 @@ workflow PREPARE {
         .mix(references.map { dataset, _sample, _place -> dataset })
         .unique()
         .map { meta, names ->
-            def paths = names.collect { name -> file(name, glob: false) }
+            def paths = names.collect { name -> file(withoutPart(name, meta.part), glob: false) }
             def contents = folderContents(paths[0])
             [meta, paths, contents, bytesOf(paths, contents)]
         }
@@ -77,6 +80,11 @@ workflow PREPARE {
     samples // names
     inputs  // [meta, folder]
     qc      // [meta, [qc.json of each dataset]]
+}
+
+// The file or store of a path that names a table, modality or genome within it.
+def withoutPart(path, part) {
+    return part && path.endsWith("/${part}") ? path[0..<(path.size() - part.size() - 1)] : path
 }
 
 // Cells that QC left, summed over datasets.

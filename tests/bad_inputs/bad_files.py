@@ -28,7 +28,7 @@ def table_holding(folder, value) -> str:
 written("x.h5ad", b"", "the file is empty; copy it again", label="empty")
 written("x.h5ad", b"hello\n", "not an HDF5 file, though its name says so", label="text named h5ad")
 written("x.h5ad", b"\x80\x04\x95\x10\x00", "not an HDF5 file", "export or copy it again", label="pickle named h5ad")
-written("x.rds", b"RDX3\n", "unknown format; expected h5ad, loom, 10x", label="R object")
+written("x.rds", b"RDX3\n", "an object of R; write its counts as h5ad", "10x folder", label="R object")
 written("x.csv", b"\x89PNG\r\n\x1a\n\0\0", "not a text table in UTF-8", "export it again", label="picture named csv")
 written(
     "x.csv.gz", b"id,x,y,A\n", "cannot be unpacked or read (Not a gzipped file", "copy it again", label="csv named gz"

@@ -52,7 +52,7 @@ def flipped(folder):
     return "x.h5ad"
 
 
-@spatial("hdf5: of another kind", "neither h5ad, loom nor 10x (it holds image)", command="check_inputs")
+@spatial("hdf5: of another kind", "neither h5ad, h5mu, loom nor 10x (it holds image)", command="check_inputs")
 def other_kind(folder):
     with h5py.File(folder / "x.h5", "w") as file:
         file["image"] = np.zeros(3)
@@ -141,7 +141,12 @@ def pointers_back(file):
     file["X/indptr"][3] = 10**6
 
 
-@h5ad("10x with a shape of 10^12 cells", "cannot be read as 10x h5", "export or copy", write=write_10x_h5)
+@h5ad(
+    "10x with a shape of 10^12 cells",
+    "claims 11 genes and 1,000,000,000,000 cells",
+    "export or copy",
+    write=write_10x_h5,
+)
 def claims_10x(file):
     file["matrix/shape"][...] = [11, 10**12]
 

@@ -40,7 +40,7 @@ cell("line break in a path", "spatial", '"a\nb.h5ad"', "without quotes, wildcard
 cell("name of a file too long", "spatial", f"{'x' * 300}.h5ad", "cannot be read (File name too long); correct the path")
 cell("missing file", "spatial", "gone.h5ad", "found 'gone.h5ad', no such file; correct the path")
 cell("path too long", "spatial", "d/" * 300 + "x" * 300, "no such file; correct the path")
-cell("system file", "spatial", "/etc/passwd", "unknown format; expected h5ad, loom")
+cell("system file", "spatial", "/etc/passwd", "unknown format; expected h5ad, h5mu, loom")
 cell("device", "spatial", "/dev/zero", "neither a file nor a folder")
 cell("missing reference", "reference", "gone.h5ad", "no such file; correct the path")
 cell("one of several references missing", "reference", "reference.h5ad;gone.h5ad", "found 'gone.h5ad', no such file")

@@ -60,6 +60,15 @@ def write_10x_h5(path: Path) -> None:
         group["features/genome"] = np.array(["mm10"] * N_GENES, "S")
 
 
+def write_h5mu(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        ad.io.write_elem(file, "mod/rna", data(sp.csr_matrix(COUNTS), places=None))
+        ad.io.write_elem(file, "mod/prot", data(COUNTS[:, :2], places=None))
+        ad.io.write_elem(file, "obs", pd.DataFrame({"kind": ["a", "b"] * 6}, index=CELLS))
+        ad.io.write_elem(file, "var", pd.DataFrame(index=GENES))
+        ad.io.write_elem(file, "obsm", {"spatial": PLACES})
+
+
 def write_mtx(folder: Path) -> None:
     folder.mkdir()
     scipy.io.mmwrite(folder / "matrix.mtx", sp.coo_matrix(COUNTS.T.astype(int)))

@@ -17,7 +17,7 @@ import pytest
 import scipy.sparse as sp
 import vendor_bundles
 from corpus import GOOD_SHEET
-from good_files import COUNTS, data, table, write_10x_h5, write_good, write_gz, write_loom, write_mtx
+from good_files import COUNTS, data, table, write_10x_h5, write_good, write_gz, write_h5mu, write_loom, write_mtx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutations import BYTE_EDITS, OBJECT_EDITS, edit_bytes, edit_objects
@@ -69,6 +69,7 @@ HDF5 = {
     "old.h5ad": write_old_h5ad,
     "x.loom": write_loom,
     "x.h5": write_10x_h5,
+    "x.h5mu": write_h5mu,
 }
 TEXTS = {
     "x.csv": (lambda path: table().to_csv(path), counted),
@@ -84,9 +85,12 @@ FOLDERS = {
     "cosmx": lambda path: vendor_bundles.cosmx(path, gz=False),
     "visium": vendor_bundles.visium,
     "visium hd": lambda path: vendor_bundles.visium(path, "tissue_positions.parquet", mtx=True),
+    "visium cells": vendor_bundles.visium_cells,
     "starmap plus": vendor_bundles.starmap_plus,
     "zarr 2": lambda path: vendor_bundles.spatialdata(path, version=2),
     "zarr 3": lambda path: vendor_bundles.spatialdata(path, circles=True),
+    "outlines": lambda path: vendor_bundles.spatialdata(path, outlines=True),
+    "anndata zarr": vendor_bundles.anndata_zarr,
 }
 PARTS = ("matrix.mtx", "features.tsv", "barcodes.tsv")
 

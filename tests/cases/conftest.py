@@ -89,6 +89,7 @@ def clean(found: Outcome) -> None:
     ):
         keys |= {"celltype-key": row["celltype_key"] if role == "spatial" else reference["celltype_key"]}
         keys |= {"coords": files[1] if len(files) > 1 else None}
+        keys |= {"gene-column": row["spatial_gene_column"] if role == "spatial" else reference["gene_column"]}
         if role == "spatial" and row["others"] is not None:
             keys |= {"others": json.dumps(row["others"])}
         options = [word for name, value in keys.items() if value for word in (f"--{name}", value)]

@@ -206,7 +206,7 @@ def test_it_imports_nothing_heavy(folder, tmp_path):
         "import sys; sys.path.insert(0, 'bin'); import h5py, spatialimpute.check.named_files, "
         "spatialimpute.check.params, spatialimpute.check.sheet\n"
         "from spatialimpute.sources import open_source\n"
-        "for source in map(open_source, sys.argv[1:]): source.header(), source.files(), source.gene_names()\n"
+        "for source in map(open_source, sys.argv[1:]): source.header(), source.files(), source.gene_columns()\n"
         "print({'pandas', 'anndata', 'scanpy', 'torch', 'scipy.sparse'} & set(sys.modules))"
     )
     command = [sys.executable, "-c", code, *paths]

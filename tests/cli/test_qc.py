@@ -14,8 +14,8 @@ from spatialimpute.files.sealed import read_json
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"
 SUMMARY = set(
-    """schema_version id role technology source source_digest counts_from n_cells_in n_cells n_genes_in n_genes
-    control_probe_rate n_outliers coordinate_unit steps warnings""".split()
+    """schema_version id role technology source source_digest counts_from gene_names_from n_cells_in n_cells
+    n_genes_in n_genes control_probe_rate n_outliers coordinate_unit steps warnings""".split()
 )
 
 

@@ -25,7 +25,9 @@ def check(tmp_path, step):
     """Run the check of inputs on rows of (sample, spatial, technology)."""
     reference = tmp_path / "reference.csv"
     reference.write_text("cell_id,Gad1,Sst,Vip\na,1,2,3\nb,3,2,1\n")
-    (tmp_path / "params.json").write_text(json.dumps({"input": "sheet.csv", "outdir": "results"}))
+    (tmp_path / "params.json").write_text(
+        json.dumps({"input": "sheet.csv", "outdir": "results", "min_shared_genes": 3})
+    )
 
     def run(rows):
         with open(tmp_path / "sheet.csv", "w", newline="") as handle:
@@ -58,7 +60,7 @@ def test_the_check_lists_what_is_wrong_with_all_folders(tmp_path, check):
     result = check(rows)
     assert result.code == 65 and "3 problems" in result.stderr
     assert "a part of a Xenium folder; name the folder: xenium" in result.stderr
-    assert "a MERSCOPE folder needs cell_metadata.csv or cell_metadata.csv.gz, which is missing" in result.stderr
+    assert "a MERSCOPE folder needs cell_metadata.csv[.gz] beside cell_by_gene.csv, which is missing" in result.stderr
     assert "a folder of no known kind" in result.stderr and "found outs: name the folder" in result.stderr
 
 

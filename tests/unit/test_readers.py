@@ -232,7 +232,7 @@ def test_damaged_and_foreign_hdf5(tmp_path):
         open_source(tmp_path / "half.h5ad").header()
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["image"] = np.zeros(3)
-    with pytest.raises(InputError, match="neither h5ad, loom nor 10x .*image"):
+    with pytest.raises(InputError, match="neither h5ad, h5mu, loom nor 10x .*image"):
         open_source(tmp_path / "other.h5")
     with h5py.File(tmp_path / "x.h5ad", "a") as file:
         del file["var"]

@@ -118,11 +118,11 @@ def test_cells_that_one_side_lacks(tmp_path):
 @pytest.mark.parametrize(
     "write, missing, message",
     [
-        (bundles.xenium, "cells.parquet", r"needs cells.parquet or cells.csv.gz or cells.csv, which is missing; found"),
+        (bundles.xenium, "cells.parquet", r"needs cells.parquet or cells.csv.\.gz., which is missing; found"),
         (bundles.xenium, "cell_feature_matrix.h5", "needs cell_feature_matrix.h5 .*found cells.parquet, experiment"),
-        (bundles.merscope, "cell_metadata.csv", "MERSCOPE folder needs cell_metadata.csv .*found cell_by_gene.csv"),
+        (bundles.merscope, "cell_metadata.csv", "MERSCOPE folder needs cell_metadata.csv.*found cell_by_gene.csv"),
         (bundles.merscope, "cell_by_gene.csv", "MERSCOPE folder needs cell_by_gene.csv"),
-        (bundles.cosmx, "Brain_S1_metadata_file.csv.gz", r"needs \*metadata_file.csv .*Brain_S1_exprMat_file.csv.gz"),
+        (bundles.cosmx, "Brain_S1_metadata_file.csv.gz", r"needs \*metadata_file.csv.*Brain_S1_exprMat_file.csv.gz"),
         (bundles.cosmx, "Brain_S1_exprMat_file.csv.gz", r"needs \*exprMat_file.csv"),
         (bundles.visium, "spatial/tissue_positions.csv", "needs spatial/tissue_positions.parquet or .*name filtered"),
         (bundles.visium, "filtered_feature_bc_matrix.h5", "Visium folder needs .*filtered_feature_bc_matrix.h5"),
@@ -264,7 +264,7 @@ def test_stores_without_places(tmp_path):
     with pytest.raises(InputError, match="no shape for cell 'cell-0' .nor for any other of 5"):
         open_source(folder).read()
     table.assign(geometry=[b"\x01\x03\x00\x00\x00" + 20 * b"\x00"] * 5).to_parquet(shapes)
-    with pytest.raises(InputError, match="the shapes are not circles or points; store their centroids"):
+    with pytest.raises(InputError, match="the shapes are not circles, points or polygons .*; store their centroids"):
         open_source(folder).read()
     shapes.unlink()
     assert not open_source(folder).header().coordinates

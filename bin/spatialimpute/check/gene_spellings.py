@@ -1,11 +1,26 @@
-"""Whatever may name a gene in a file, read without its counts: quick enough for the check of inputs."""
+"""Whatever may name a gene in a file, read without its counts, and which of its columns names them best beside the
+other files of a sample: quick enough for the check of inputs.
+"""
 
 import csv
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 from spatialimpute.errors import InputError
 from spatialimpute.sources import open_source
+from spatialimpute.sources.gene_columns import ENSEMBL, INDEX, is_missing, usual_column
+
+#: Another column than the usual one has to share so many genes more, as a share of the smaller side's: a few
+#: differences are synonyms.
+MARGIN = 0.05
+#: Columns of a file that are tried, those of most names first.
+N_TRIED = 8
+
+
+def gene_columns(path: str) -> dict[str, list[str]] | None:
+    """Texts of the index and of each column of the genes; None where the file cannot be looked at this way."""
+    return _looked_at(lambda: open_source(path).gene_columns())
 
 
 def gene_spellings(path: str | Path) -> dict[str, str] | None:
@@ -13,11 +28,11 @@ def gene_spellings(path: str | Path) -> dict[str, str] | None:
 
     A name that is not among them is not in the file. None where the file cannot be looked at this way.
     """
-    names = _looked_at(lambda: open_source(path).gene_names())
-    if names is None:
+    columns = gene_columns(str(path))
+    if columns is None:
         return None
     spellings = {}
-    for name in map(str.strip, names):
+    for name in (name.strip() for names in columns.values() for name in names):
         spellings.setdefault(name.casefold(), name)
         spellings.setdefault(name.casefold().split(".")[0], name)  # ENSG00000000003.15
     return spellings
@@ -35,3 +50,91 @@ def _looked_at(look: Callable):
         return look()
     except (InputError, OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, MemoryError, csv.Error):
         return None  # QC will say what is wrong with it
+
+
+def choose_gene_columns(samples: list[dict], aliases: dict[str, str]) -> list[str]:
+    """Decide for every file which column names its genes, by what the files of a sample share.
+
+    Sets `spatial_gene_column` of each sample and `gene_column` of each of its references: INDEX or a column's name, or
+    None where QC is to take the usual one. A reference of several samples has one column, chosen for the first of them
+    that the sheet names.
+
+    Returns
+    -------
+    A sentence for each file whose genes another column than the index names.
+    """
+    chosen: dict[str, str] = {}
+    read: dict[str, dict[str, list[str]] | None] = {}
+    said = []
+    for sample in samples:
+        sample["spatial_gene_column"] = None
+        paths = [*sample["spatial"][:1], *(reference["files"][0] for reference in sample["reference"])]
+        for path in paths:
+            if path not in read:
+                read[path] = None if "://" in path else gene_columns(path)
+        columns = [read[path] for path in paths]
+        if None not in columns:
+            files = [_Names(found, aliases, chosen.get(path)) for path, found in zip(paths, columns, strict=True)]
+            picked, n_shared = _best(files)
+            said += [
+                f"{path}: genes are named by its column {column!r}, so that {n_shared} are shared by all files of "
+                f"sample {sample['sample']!r}"
+                for path, column in zip(paths, picked, strict=True)
+                if column != INDEX and path not in chosen
+            ]
+            chosen |= dict(zip(paths[1:], picked[1:], strict=True))  # a spatial file is read anew for each sample
+            sample["spatial_gene_column"] = None if picked[0] == files[0].usual else picked[0]
+    for sample in samples:
+        for reference in sample["reference"]:
+            path = reference["files"][0]
+            is_usual = path not in chosen or chosen[path] == usual_column(read[path])
+            reference["gene_column"] = None if is_usual else chosen[path]
+    return said
+
+
+class _Names:
+    """The names of a file's genes by column, in lower case, aliases replaced.
+
+    Attributes
+    ----------
+    usual : the column that QC takes by itself; first : the fixed one, else the usual one
+    names : of the columns to try, `first` at first
+    ids : Ensembl ids in any column
+    """
+
+    def __init__(self, columns: dict[str, list[str]], aliases: dict[str, str], fixed: str | None):
+        self.usual = usual_column(columns)
+        self.first = fixed or self.usual
+        by_column = {column: {_key(name, aliases) for name in names} - {""} for column, names in columns.items()}
+        rest = [column for column in by_column if column != self.first and len(by_column[column]) > 1]
+        rest.sort(key=lambda column: -len(by_column[column]))
+        tried = [self.first, *([] if fixed else rest[:N_TRIED])]
+        self.names = {column: by_column.get(column, set()) for column in tried}
+        self.ids = {name for names in by_column.values() for name in names if ENSEMBL.match(name.upper())}
+
+
+def _key(name: str, aliases: dict[str, str]) -> str:
+    name = name.strip()
+    name = "" if is_missing(name) else aliases.get(name, name)
+    return (name.split(".")[0] if ENSEMBL.match(name) else name).casefold()
+
+
+def _best(files: list[_Names]) -> tuple[list[str], int]:
+    """The columns that share most, the first ones where others share hardly more, and how many genes they share."""
+    by_id = len(set.intersection(*(file.ids for file in files)))
+
+    def n_shared(columns) -> int:
+        names = [file.names[column] for file, column in zip(files, columns, strict=True)]
+        return max(by_id, len(set.intersection(*names)))
+
+    def n_changed(columns) -> int:
+        return sum(column != file.first for file, column in zip(files, columns, strict=True))
+
+    best = [file.first for file in files]
+    most = n_shared(best)
+    fewest = most + MARGIN * min(len(file.names[file.first]) for file in files)
+    for columns in sorted(product(*(file.names for file in files)), key=n_changed):
+        n = n_shared(columns)
+        if n > max(most, fewest):
+            best, most = list(columns), n
+    return best, most

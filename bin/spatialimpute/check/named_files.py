@@ -42,6 +42,14 @@ def check_param_files(params: dict, launch_dir: Path | None, samples: list[dict]
     return problems or _check_genes(params, contents, samples)
 
 
+def param_aliases(params: dict, launch_dir: Path | None) -> dict[str, str]:
+    """The gene aliases that a checked parameter names; none where there are none, or they lie at an address."""
+    value = params.get("gene_aliases")
+    if not value or "://" in value or (launch_dir is None and not value.startswith("/")):
+        return {}
+    return read_aliases((launch_dir or Path("/")) / value)
+
+
 def _check_folds(path: str, folds: dict[str, list[list[str]]], samples: list[str]) -> list[str]:
     problems = [
         f"parameter 'gene_folds': {path}: sample {sample!r} has one fold; expected at least 2 folds of genes"

@@ -12,7 +12,7 @@ from spatialimpute.check.gene_lists import is_file, parse_gene_list
 from spatialimpute.check.sheet_text import Row, numbered, read_rows
 from spatialimpute.errors import InputError
 from spatialimpute.nearest import did_you_mean
-from spatialimpute.sources import Header, folders_of, open_source
+from spatialimpute.sources import Header, folders_of, open_source, split_address, split_part
 from spatialimpute.sources.coordinates import find_sidecar, sidecar_columns
 from spatialimpute.sources.tenx_mtx import matrices
 from spatialimpute.sources.vocabulary import base_name
@@ -89,6 +89,7 @@ class Sheet:
             "sample": cells.get("sample"),
             "spatial": spatial,
             "spatial_beside": self._beside.get(Path(spatial[0]), []) if spatial else [],
+            "spatial_part": _part(spatial[0]) if spatial else None,
             "reference": [self._reference(row, files[0]) for files in references if files],
             "technology": cells.get("technology"),
             "spatial_batch_key": cells.get("spatial_batch_key"),
@@ -104,7 +105,7 @@ class Sheet:
         path, header = self._open(row, "spatial", name)
         if header is None:
             return []
-        sidecar = find_sidecar(path)
+        sidecar = find_sidecar(split_part(path)[0])
         if not header.coordinates and sidecar is None and (kinds := folders_of(path.parent)):
             folder = str(Path(name).parent)
             self._problem(row, "spatial", name, f"a part of a {kinds[0].kind}; name the folder: {folder}")
@@ -201,7 +202,9 @@ class Sheet:
         """The reference with an id that is unique within the sheet and stays the same when rows are added."""
         key = Path(name) if "://" in name else Path(name).resolve()
         if key not in self._references:
-            stem = re.sub(r"[^A-Za-z0-9._-]+", "_", base_name(name)).lstrip("._-") or "reference"
+            part = _part(name)
+            stem = f"{base_name(name.removesuffix(f'/{part}'))}_{part.rpartition('/')[2]}" if part else base_name(name)
+            stem = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).lstrip("._-") or "reference"
             taken = {identity.casefold() for identity, _ in self._references.values()}
             unique = f"{stem}-{hashlib.sha256(str(key).encode()).hexdigest()[:8]}"
             self._references[key] = (unique if stem.casefold() in taken else stem, name)
@@ -210,6 +213,7 @@ class Sheet:
             "id": identity,
             "files": [first_name],
             "beside": self._beside.get(Path(first_name), []),
+            "part": _part(first_name),
             "batch_key": row.cells.get("reference_batch_key"),
             "celltype_key": row.cells.get("celltype_key"),
         }
@@ -237,7 +241,14 @@ class Sheet:
                 entry[key] = chosen.get(entry["id"], (None,))[0]
 
 
+def _part(name: str) -> str | None:
+    """The end of a path that lies within a file or store: its table, modality or genome; None where none is named."""
+    return (split_address(name) if "://" in name else split_part(name))[1] or None
+
+
 def _header(path: Path) -> tuple[Header, list[str]]:
     """What a path promises, and files beside it that a step needs as well."""
     source = open_source(path)
-    return source.header(), [] if path.is_dir() else [str(file) for file in source.files() if file != path]
+    header = source.header()
+    alone = source.path if source.path.is_file() else None
+    return header, [str(file) for file in source.files() if file != alone] if alone else []

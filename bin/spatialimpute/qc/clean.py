@@ -13,6 +13,7 @@ from spatialimpute.qc import gene_names
 from spatialimpute.qc.cells import find_duplicates, find_outliers
 from spatialimpute.qc.not_genes import features_aside, measures_aside
 from spatialimpute.qc.places import placed_cells
+from spatialimpute.qc.probes import are_probes, genes_of_probes
 from spatialimpute.qc.raw_counts import find_raw_counts
 from spatialimpute.sources.vocabulary import CELLTYPE_COLUMNS, MISSING_LABELS, find_name
 from spatialimpute.technologies import other_instrument
@@ -62,6 +63,7 @@ def clean_counts(
     source_digest: str = "",
     batch_key: str | None = None,
     celltype_key: str | None = None,
+    gene_column: str | None = None,
     aliases: dict[str, str] | None = None,
     others: Collection[str] | None = None,
     thresholds: Thresholds = Thresholds(),
@@ -77,6 +79,7 @@ def clean_counts(
     raw : from :meth:`spatialimpute.sources.Source.read`; `obsm['spatial']` is needed when role is "spatial"
     id, role, technology, source, source_digest : kept in `info`; role is "spatial" or "reference"
     batch_key, celltype_key : columns of `obs`; without a cell type key, a column of a usual name is taken
+    gene_column : column of the file's genes that names them, or INDEX; the usual one where None or absent
     aliases : alias -> symbol
     others : columns that no file of the sheet's other side knows as genes; None where that is unknown
 
@@ -104,9 +107,13 @@ def clean_counts(
     _refuse_transposed(raw.obs_names, var.index, source)
     if measures is not None:
         account.warnings.append(measures)
-    x, var, aside = _features_aside(x, var, {*(aliases or {})}, others, account)
+    if are_probes(var):
+        x, var, left_out = genes_of_probes(x, var)
+        account.add("filtered probes", "genes", "probes that do not pass the assay's filter", left_out)
+    column = gene_names.naming_column(var, gene_column)
+    x, var, aside = _features_aside(x, var, column, {*(aliases or {})}, others, account)
     raw.obs = raw.obs.assign(**{name: values for name, values in aside.items() if name not in raw.obs})
-    x, genes, gene_ids, control_rate = _clean_genes(x, var, aliases or {}, account, source)
+    x, genes, gene_ids, control_rate = _clean_genes(x, var, column, aliases or {}, account, source)
     if not x.nnz:
         raise InputError(f"{source}: every count belongs to a control probe, the genes are all zero; check the export")
     coords = raw.obsm["spatial"] if role == "spatial" else None
@@ -130,6 +137,7 @@ def clean_counts(
         "source": source,
         "source_digest": source_digest,
         "counts_from": where,
+        "gene_names_from": column,
         "coordinate_unit": raw.uns.get("coordinate_unit", "unknown") if coords is not None else "none",
         "dropped": {step["step"]: step["n"] for step in account.steps},
     }
@@ -159,10 +167,11 @@ def steps_table(summary: dict) -> pd.DataFrame:
 # --------------------------------------------------------------------------------------------- genes
 
 
-def _features_aside(x, var, aliases, others, account):
+def _features_aside(x, var, column, aliases, others, account):
     """Counts and genes without columns that are no genes, and these columns by name."""
-    names = var.index.astype(str).to_numpy()
-    asked = ~gene_names.are_genes(var) & ~gene_names.control_probes(names) & ~np.isin(names, list(aliases))
+    names, _ = gene_names.canonical_names(var, column)
+    controls, other = gene_names.no_genes(var, names)
+    asked = ~gene_names.are_genes(var) & ~controls & ~other & ~np.isin(names, list(aliases))
     aside, warnings = features_aside(x, names, asked, others)
     account.warnings += warnings
     account.add("no genes", "genes", "columns that say something else of the cells", names[aside])
@@ -172,17 +181,14 @@ def _features_aside(x, var, aliases, others, account):
     return x[:, keep], var.iloc[keep], {names[i]: x[:, [i]].toarray().ravel() for i in aside}
 
 
-def _clean_genes(x, var, aliases, account, source):
-    names, ids = gene_names.canonical_names(var)
-    types = var["feature_types"].astype(str).to_numpy() if "feature_types" in var else None
-    controls = gene_names.control_probes(names, types)
+def _clean_genes(x, var, column, aliases, account, source):
+    names, ids = gene_names.canonical_names(var, column)
+    _account_for_names(account, column, var.index.astype(str), names)
+    controls, other = gene_names.no_genes(var, names)
     account.add("control probes", "genes", "control probes, blank codes and spike-ins are no genes", names[controls])
-    total = float(x.sum(dtype=np.float64))
-    rate = float(x[:, controls].sum(dtype=np.float64)) / total if controls.any() else None
-    other = np.zeros(len(names), bool)
-    if types is not None and (types == "Gene Expression").any():
-        other = (types != "Gene Expression") & ~controls
-        account.add("other features", "genes", "features of another type than Gene Expression", names[other])
+    total = float(x[:, ~other].sum(dtype=np.float64))
+    rate = float(x[:, controls].sum(dtype=np.float64)) / total if controls.any() and total else None
+    account.add("other features", "genes", "features of another type than Gene Expression", names[other])
     nameless = (names == "") & ~controls & ~other
     account.add("genes without a name", "genes", "no name to match", np.flatnonzero(nameless) + 1)
     keep = ~(controls | other | nameless)
@@ -201,6 +207,14 @@ def _clean_genes(x, var, aliases, account, source):
     account.add("duplicate genes", "genes", "counts of genes of the same name were summed", renamed[repeated])
     x, first = gene_names.sum_duplicates(x, renamed)
     return x, renamed[first], None if ids is None else ids[first], rate
+
+
+def _account_for_names(account, column: str, index: pd.Index, names: np.ndarray) -> None:
+    """Genes that another column than the index names."""
+    if column != gene_names.INDEX:
+        reason = f"named by the column {column!r} in place of the index"
+        renamed = [f"{old} -> {new}" for old, new in zip(index, names, strict=True) if old != new]
+        account.add("gene names", "genes", reason, renamed)
 
 
 def _refuse_transposed(cells: pd.Index, genes: pd.Index, source: str) -> None:

@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from spatialimpute.sources.vocabulary import ID_COLUMNS, MISSING_NAMES, SYMBOL_COLUMNS, find_name
-
-ENSEMBL = re.compile(r"^ENS[A-Z]{0,6}G\d{11}(\.\d+)?$")
+from spatialimpute.sources.gene_columns import ENSEMBL, INDEX, usual_column
+from spatialimpute.sources.vocabulary import FEATURE_TYPE_COLUMNS, ID_COLUMNS, MISSING_NAMES, find_name
 
 #: Probes and codewords that stand for no gene, as Xenium, MERSCOPE/MERFISH, CosMx and seqFISH name them;
 #: `ERCC-` (with the hyphen, unlike the gene ERCC1) are spiked-in transcripts of sequencing references.
@@ -20,13 +19,29 @@ CONTROL_PROBE = re.compile(
     re.IGNORECASE,
 )
 _CONTROL_TYPE = re.compile(r"control|codeword|blank", re.IGNORECASE)
+_GENE_TYPE = "gene expression"
+#: Types of 10x that count no transcripts; their isotype controls say nothing of the transcripts' rate.
+_OTHER_TYPE = re.compile(r"protein|antibod|antigen|guide|crispr|multiplex|peak|custom", re.IGNORECASE)
 
 
-def canonical_names(var: pd.DataFrame) -> tuple[np.ndarray, np.ndarray | None]:
-    """Symbols and Ensembl ids of a file's genes.
+def naming_column(var: pd.DataFrame, wanted: str | None = None) -> str:
+    """The column that names a file's genes: the wanted one where `var` has it, else the usual one."""
+    if wanted == INDEX or (wanted is not None and wanted in var):
+        return wanted
+    texts = var.select_dtypes(["object", "category", "string"])
+    columns = {str(name): _clean(texts[name]).tolist() for name in texts.columns}
+    return usual_column({**columns, INDEX: _clean(var.index).tolist()})
 
-    Names are `var`'s index unless that holds Ensembl ids and a column of symbols exists; a gene without a
-    symbol keeps its id. Ids lose their version (ENSG00000000003.15 -> ENSG00000000003).
+
+def canonical_names(var: pd.DataFrame, column: str | None = None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Names and Ensembl ids of a file's genes.
+
+    A gene without a name in the column keeps its index. Ids, in the index or in any column, lose their version
+    (ENSG00000000003.15 -> ENSG00000000003).
+
+    Parameters
+    ----------
+    column : INDEX, or the column of `var` that names the genes; the usual one where None
 
     Returns
     -------
@@ -34,20 +49,27 @@ def canonical_names(var: pd.DataFrame) -> tuple[np.ndarray, np.ndarray | None]:
     ids : array of str, shape (n_genes,), "" where unknown; None when the file has no Ensembl ids
     """
     index = _clean(var.index)
-    index_is_id = _is_ensembl(index)
-    id_key = find_name(var.columns, ID_COLUMNS)
-    ids = index if index_is_id.mean() > 0.5 else None
-    if ids is None and id_key is not None and _is_ensembl(_clean(var[id_key])).any():
-        ids = _clean(var[id_key])
+    column = column or naming_column(var)
     names = index
-    symbol_key = find_name(var.columns, SYMBOL_COLUMNS)
-    if index_is_id.mean() > 0.5 and symbol_key is not None:
-        symbols = _clean(var[symbol_key])
+    if column != INDEX:
+        symbols = _clean(var[column])
         names = np.where(symbols == "", index, symbols)
-    if ids is None and not index_is_id.any():
-        return names, None
-    ids = np.where(index_is_id, index, "") if ids is None else np.where(_is_ensembl(ids), ids, "")
-    return _without_version(names), _without_version(ids)
+    ids = _ensembl_ids(var, index)
+    return _without_version(names), None if ids is None else _without_version(ids)
+
+
+def _ensembl_ids(var: pd.DataFrame, index: np.ndarray) -> np.ndarray | None:
+    """Ids of the index if most of it is, else of a column, "" where there is none; None without any."""
+    in_index = _is_ensembl(index)
+    id_key = find_name(var.columns, ID_COLUMNS)
+    others = [name for name in var.select_dtypes(["object", "category", "string"]) if name != id_key]
+    if in_index.mean() <= 0.5:
+        for name in ([] if id_key is None else [id_key]) + others:
+            found = _clean(var[name])
+            is_id = _is_ensembl(found)
+            if is_id.mean() > (0 if name == id_key else 0.5):
+                return np.where(in_index, index, np.where(is_id, found, ""))
+    return np.where(in_index, index, "") if in_index.any() else None
 
 
 def are_genes(var: pd.DataFrame) -> np.ndarray:
@@ -55,7 +77,8 @@ def are_genes(var: pd.DataFrame) -> np.ndarray:
     mask = _is_ensembl(_clean(var.index))
     if (id_key := find_name(var.columns, ID_COLUMNS)) is not None:
         mask |= _is_ensembl(_clean(var[id_key]))
-    return mask | (var["feature_types"] == "Gene Expression").to_numpy() if "feature_types" in var else mask
+    types = feature_types(var)
+    return mask if types is None else mask | _of_genes(types)
 
 
 def _clean(values) -> np.ndarray:
@@ -72,11 +95,42 @@ def _without_version(names: np.ndarray) -> np.ndarray:
 
 
 def control_probes(names: Sequence[str], feature_types: Sequence[str] | None = None) -> np.ndarray:
-    """Boolean mask of the features that are control probes, by name or by their type in a 10x file."""
+    """Boolean mask of the features that are control probes, by name or by their type in a 10x file.
+
+    A feature whose type says that it is neither gene nor control (a protein, a guide) is none, whatever its name.
+    """
     mask = np.fromiter((CONTROL_PROBE.match(name) is not None for name in names), bool, len(names))
-    if feature_types is not None:
-        mask |= np.fromiter((_CONTROL_TYPE.search(str(kind)) is not None for kind in feature_types), bool, len(names))
-    return mask
+    if feature_types is None:
+        return mask
+    mask |= _has(_CONTROL_TYPE, feature_types)
+    return mask & ~_has(_OTHER_TYPE, feature_types)
+
+
+def other_features(feature_types: Sequence[str], controls: np.ndarray) -> np.ndarray:
+    """Boolean mask of the features that are neither genes nor controls; all False where no type says gene."""
+    genes = _of_genes(feature_types)
+    return ~(genes | controls) & genes.any()
+
+
+def no_genes(var: pd.DataFrame, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Boolean masks of the control probes, told by their types, `names` or index, and of the other features."""
+    types = feature_types(var)
+    controls = control_probes(names, types) | control_probes(var.index.astype(str), types)
+    return controls, np.zeros(len(controls), bool) if types is None else other_features(types, controls)
+
+
+def feature_types(var: pd.DataFrame) -> np.ndarray | None:
+    """The kinds of features that a file tells, as text; None where it tells none."""
+    key = find_name(var.columns, FEATURE_TYPE_COLUMNS)
+    return None if key is None else var[key].astype(str).to_numpy(str)
+
+
+def _of_genes(feature_types: Sequence[str]) -> np.ndarray:
+    return np.array([str(kind).strip().casefold() == _GENE_TYPE for kind in feature_types], bool)
+
+
+def _has(pattern: re.Pattern, texts: Sequence[str]) -> np.ndarray:
+    return np.fromiter((pattern.search(str(text)) is not None for text in texts), bool, len(texts))
 
 
 def sum_duplicates(x: sp.csr_matrix, names: np.ndarray) -> tuple[sp.csr_matrix, np.ndarray]:

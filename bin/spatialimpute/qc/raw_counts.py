@@ -1,30 +1,44 @@
 """Find the raw counts in a file that may hold several matrices, and refuse what is not raw counts."""
 
+import re
+
 import anndata as ad
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
 from spatialimpute.errors import InputError
+from spatialimpute.qc.gene_names import no_genes
 from spatialimpute.sources.matrix import to_csr
 
+#: Other names that layers of raw counts go by, in lower case and without what separates words.
+COUNT_LAYERS = frozenset(
+    "counts count rawcounts rawcount countsraw umi umis umicounts umicount rawumis countsrna rnacounts raw rawdata "
+    "xraw rawx originalcounts unnormalized".split()
+)
+#: Words in the names of layers whose whole numbers are no counts of whole genes.
+NO_COUNTS = ("spliced", "ambiguous", "exon", "intron", "mature", "nascent", "bin", "mask", "rank", "detected")
 #: Largest integer up to which float32 holds every integer.
 MAX_COUNT = 1 << 24
 _BLOCK = 1 << 22
 
 
 def find_raw_counts(data: ad.AnnData, source: str) -> tuple[sp.csr_matrix, pd.DataFrame, str]:
-    """The first of `X`, `layers['counts']` and `raw` that holds non-negative integers.
+    """The first of `X`, `layers['counts']` and `raw` that holds non-negative integers, else the one other layer that
+    does: of another usual name, or the only one.
+
+    What features that are neither genes nor controls hold is not looked at and comes as zero: the intensities of
+    proteins may be fractions.
 
     Returns
     -------
     X : csr_matrix, float32, shape (n_cells, n_genes), canonical (sorted, no stored zeros)
-    var : its genes; where : "X", "layers['counts']" or "raw"
+    var : its genes; where : "X", "layers['counts']", "raw" or another layer
 
     Raises
     ------
     InputError
-        None does; the message names the first offending cell and gene of each.
+        None does, or several other layers do; the message names the first offending cell and gene of each.
     """
     candidates = [("X", data.X, data.var), ("layers['counts']", data.layers.get("counts"), data.var)]
     candidates.append(("raw", None, None) if data.raw is None else ("raw", data.raw.X, data.raw.var))
@@ -33,18 +47,54 @@ def find_raw_counts(data: ad.AnnData, source: str) -> tuple[sp.csr_matrix, pd.Da
         if matrix is None:
             complaints.append(f"{where}: absent")
             continue
-        matrix = to_csr(matrix)
-        complaint = _complaint(matrix, data.obs_names, var.index)
-        if complaint is None:
-            matrix = matrix.astype(np.float32)
-            matrix.sum_duplicates()
-            matrix.eliminate_zeros()
-            return matrix, var, where
-        complaints.append(f"{where}: {complaint}")
+        found = _counts(matrix, data.obs_names, var)
+        if not isinstance(found, str):
+            return found, var, where
+        complaints.append(f"{where}: {found}")
+    others = {}
+    for name in [name for name in data.layers if name != "counts"]:
+        others[name] = _counts(data.layers[name], data.obs_names, data.var)
+    name = _raw_layer({name: found for name, found in others.items() if not isinstance(found, str)})
+    if name is not None:
+        return others[name], data.var, f"layers[{name!r}]"
+    held = {name: found if isinstance(found, str) else "whole numbers" for name, found in others.items()}
+    held |= {name: f"holds {value}, no count" for name, value in data.uns.get("other_layers", {}).items()}
+    complaints += [f"layers[{name!r}]: {found}" for name, found in held.items()]
+    way_out = "give the file as counted by the assay, before any normalization"
+    if "whole numbers" in held.values():
+        way_out = "copy the layer of raw counts of whole genes, if it is among these, to layers['counts']"
     raise InputError(
         f"{source}: no raw counts found. {'; '.join(complaints)}. Expected non-negative whole numbers in X, "
-        "layers['counts'] or raw; give the file as counted by the assay, before any normalization"
+        f"layers['counts'] or raw; {way_out}"
     )
+
+
+def _counts(matrix, cells: pd.Index, var: pd.DataFrame) -> sp.csr_matrix | str:
+    """The matrix as counts, or what keeps it from being raw counts."""
+    matrix = to_csr(matrix)
+    _, other = no_genes(var, var.index.astype(str))
+    if other.any():
+        matrix = matrix.copy()
+        matrix.data[other[matrix.indices]] = 0
+    complaint = _complaint(matrix, cells, var.index)
+    if complaint is not None:
+        return complaint
+    matrix = matrix.astype(np.float32)
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    return matrix
+
+
+def _raw_layer(whole: dict[str, sp.csr_matrix]) -> str | None:
+    """The one of several layers of whole numbers that holds raw counts; None where there is none or a choice."""
+    usual = [name for name in whole if re.sub(r"[^a-z]", "", name.casefold()) in COUNT_LAYERS]
+    if usual:
+        return usual[0] if len(usual) == 1 else None
+    if len(whole) != 1:
+        return None
+    [(name, matrix)] = whole.items()
+    only_flags = matrix.data.max() <= 1
+    return None if only_flags or any(word in name.casefold() for word in NO_COUNTS) else name
 
 
 def _complaint(x: sp.csr_matrix, cells: pd.Index, genes: pd.Index) -> str | None:

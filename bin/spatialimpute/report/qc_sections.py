@@ -33,6 +33,7 @@ def write_kept(writer: SectionWriter, named: list[tuple[str, dict]]) -> None:
         row |= {
             "technology": escape(qc.get("technology") or ""),
             "counts_from": escape(qc.get("counts_from") or ""),
+            "names_from": escape(qc.get("gene_names_from") or ""),
         }
         rows[escape(name)] = without_missing(row)
     writer.write(
@@ -51,6 +52,7 @@ def write_kept(writer: SectionWriter, named: list[tuple[str, dict]]) -> None:
                 "format": "{:,.3f}", "scale": False,
             },
             "counts_from": {"title": "Counts from", "description": "Where the raw counts lay", **TEXT},
+            "names_from": {"title": "Genes named by", "description": "The index or a column of the genes", **TEXT},
         },
         pconfig={"title": "QC: cells and genes", "col1_header": "Dataset", "no_violin": True},
     )  # fmt: skip

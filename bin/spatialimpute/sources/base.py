@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spatialimpute.errors import InputError, SpatialImputeError
+from spatialimpute.sources.cell_table import keep
 from spatialimpute.sources.coordinates import find_places, read_sidecar
 
 if TYPE_CHECKING:
     import anndata as ad
+
+#: Column of the cells in matrices of all barcodes (`raw_probe_bc_matrix.h5`, also by scanpy): which of them are cells.
+FILTERED_BARCODES = "filtered_barcodes"
 
 
 @dataclass
@@ -41,16 +45,19 @@ class Source(ABC):
     ----------
     path : the file or folder
     kind : what messages call it
+    part : the one of several matrices in it that is wanted, "" where the path names none
     technologies : names in the samplesheet that fit it; empty when any does
     others : columns of a table that no file of the sheet's other side knows as genes; None where that is unknown
     placed_elsewhere : whether the cells' places are in a second file
+    has_parts : whether it may hold several matrices, of which the path then names one
     """
 
     kind: str
     technologies: tuple[str, ...] = ()
+    has_parts = False
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path, self.part = Path(path), ""
         self.others: frozenset[str] | None = None
         self.placed_elsewhere = False
 
@@ -85,8 +92,9 @@ class Source(ABC):
             Part of it is missing, or it cannot be what its name says.
         """
 
-    def gene_names(self) -> list[str] | None:
-        """Every text that may name a gene, symbols and identifiers alike, without reading counts.
+    def gene_columns(self) -> dict[str, list[str]] | None:
+        """Texts that may name a gene, without reading counts: of the index of the features, under `INDEX` of
+        :mod:`~spatialimpute.sources.gene_columns`, and of each column of texts beside it.
 
         A name that is not among them is not in the source. None where that cannot be told quickly.
         """
@@ -142,6 +150,7 @@ class Source(ABC):
             ) from error
         data.obs_names, data.var_names = data.obs_names.astype(str), data.var_names.astype(str)
         data.uns["technologies"] = self.technologies
+        data = _called_cells(data)
         if coords is not None:
             read_sidecar(data, self.path, Path(coords))
         else:
@@ -151,3 +160,11 @@ class Source(ABC):
     @abstractmethod
     def _read(self, keys: Iterable[str]) -> "ad.AnnData":
         """What :meth:`read` returns, of a source whose header is in order; coordinates may lie where they are usual."""
+
+
+def _called_cells(data: "ad.AnnData") -> "ad.AnnData":
+    """Without the barcodes that the assay itself did not call cells, where the file says which those are."""
+    if FILTERED_BARCODES not in data.obs:
+        return data
+    called = data.obs[FILTERED_BARCODES].astype(str).str.casefold().isin(("true", "1")).to_numpy()
+    return keep(data, called, "outside of cells", f"{FILTERED_BARCODES} of the file says that these are no cells")

@@ -1,7 +1,7 @@
 """What all instruments' folders share: they are told by the names of their files, and are complete or not.
 
 The field's own `spatialdata-io` would bring 58 packages (318 MB), needs other versions than the locked ones, and asks
-for images and segmentations that say nothing of counts; so counts and cells are read with scanpy, pandas, pyarrow and
+for images and segmentations that say nothing of counts; so counts and cells are read with h5py, pandas, pyarrow and
 anndata.
 """
 
@@ -11,6 +11,7 @@ from spatialimpute.errors import InputError
 from spatialimpute.sources.base import Source
 from spatialimpute.sources.cell_table import column_names
 from spatialimpute.sources.hdf5 import top_names
+from spatialimpute.sources.other_formats import is_packed
 from spatialimpute.sources.tenx_h5 import TenxH5
 from spatialimpute.sources.tenx_mtx import TenxMtx
 
@@ -36,18 +37,31 @@ class Folder(Source):
         return _matches(self.path, pattern)
 
     def _find(
-        self, *patterns: str, hint: str = "rename it if it has another name, else copy it from the export"
+        self,
+        *patterns: str,
+        hint: str = "rename it if it has another name, else copy it from the export",
+        beside: str | None = None,
     ) -> Path:
-        """The one file or folder of the first of `patterns` that there is."""
+        """The one file or folder of the first of `patterns` that there is.
+
+        Parameters
+        ----------
+        beside : of several, those are meant that begin like this
+        """
         for pattern in patterns:
             found = self._matches(pattern)
+            if len(found) > 1 and beside is not None:
+                found = [path for path in found if path.name.startswith(beside)] or found
             if len(found) > 1:
                 names = ", ".join(path.name for path in found)
                 raise InputError(f"{self.path}: expected one {pattern}, found {names}; give each run its own folder")
             if found:
                 return found[0]
+        packed = [path.name for pattern in patterns for path in self._matches(f"{pattern}.*") if is_packed(path)]
+        if packed:
+            hint = f"unpack {packed[0]}"
         raise InputError(
-            f"{self.path}: a {self.kind} needs {' or '.join(patterns)}, which is missing; "
+            f"{self.path}: a {self.kind} needs {' or '.join(shown(patterns))}, which is missing; "
             f"found {listing(self.path)}: {hint}"
         )
 
@@ -80,6 +94,14 @@ def open_tenx(path: Path) -> Source:
         f"{path}: expected a 10x matrix, found {f'HDF5 of {found}' if found else 'no HDF5 file'}; "
         "export or copy it again"
     )
+
+
+def shown(patterns: tuple[str, ...]) -> list[str]:
+    """Patterns for a message: each name once, without what may stand before it or whether it may be packed."""
+    plain: dict[str, str] = {}
+    for pattern in patterns:
+        plain.setdefault(pattern.replace("*", "").rpartition("/")[2].removesuffix(".gz"), pattern.removesuffix(".gz"))
+    return [f"{pattern}[.gz]" if f"{pattern}.gz" in patterns else pattern for pattern in plain.values()]
 
 
 def _matches(folder: Path, pattern: str) -> list[Path]:

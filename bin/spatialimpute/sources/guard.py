@@ -3,6 +3,7 @@ run. Limits of one format alone stand with its reader (:mod:`~spatialimpute.sour
 :mod:`~spatialimpute.sources.hdf5`).
 """
 
+import gzip
 import json
 import math
 import os
@@ -111,12 +112,14 @@ def read_json(path: Path) -> dict:
         It holds none, or is larger than any of its kind.
     """
     try:
-        if path.stat().st_size > MAX_JSON:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+            text = file.read(MAX_JSON + 1)
+        if len(text) > MAX_JSON:
             raise InputError(f"{path}: more than {MAX_JSON >> 20} MB, too large for its kind; copy it again")
-        content = json.loads(path.read_text())
+        content = json.loads(text)
     except RecursionError:
         raise InputError(f"{path}: cannot be read as JSON (too deep); copy it again") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, EOFError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error}); copy it again") from None
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a JSON object; copy it again")

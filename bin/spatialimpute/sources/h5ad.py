@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from spatialimpute.errors import InputError
 from spatialimpute.sources.base import Header, Source
+from spatialimpute.sources.gene_columns import INDEX
 from spatialimpute.sources.hdf5 import open_hdf5, reading, require_hdf5_memory, texts, top_names
+from spatialimpute.sources.layers import USUAL, other_layers
 from spatialimpute.sources.matrix import to_csr
 from spatialimpute.sources.vocabulary import COORDINATE_KEYS, has_coordinates
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     import anndata as ad
     import pandas as pd
 
-MATRICES = ("X", "layers/counts", "raw", "raw.X")
+MATRICES = ("X", "raw", "raw.X")
 GENE_TABLES = ("var", "raw/var", "raw.var")
 
 
@@ -25,19 +27,18 @@ class H5ad(Source):
 
     @classmethod
     def is_it(cls, path: Path) -> bool:
-        return {"obs", "var"} <= top_names(path)
+        names = top_names(path)
+        return {"obs", "var"} <= names and "mod" not in names
 
     def header(self) -> Header:
         with reading(self.path), open_hdf5(self.path) as file:
-            if not any(name in file for name in MATRICES):
-                raise InputError(f"{self.path}: holds no matrix; expected raw counts in X, layers['counts'] or raw")
-            columns = [name for name in _names(file["obs"]) if name not in ("_index", "__categories")]
-            arrays = _names(file["obsm"]) if "obsm" in file else []
+            refuse_without_matrix(file, self.path)
+            columns, arrays = element_names(file, "obs"), element_names(file, "obsm")
         return Header(columns, has_coordinates(arrays, columns))
 
-    def gene_names(self) -> list[str]:
-        with open_hdf5(self.path) as file:
-            return [text for name in GENE_TABLES if name in file for text in texts(file[name])]
+    def gene_columns(self) -> dict[str, list[str]]:
+        with reading(self.path), open_hdf5(self.path) as file:
+            return gene_columns(file)
 
     def labels(self) -> dict[str, list[str]]:
         with open_hdf5(self.path) as file:
@@ -45,13 +46,15 @@ class H5ad(Source):
             return {"": texts(obs if hasattr(obs, "dtype") else obs[obs.attrs.get("_index", "index")])}
 
     def _read(self, keys: Iterable[str]) -> "ad.AnnData":
-        require_hdf5_memory(self.path)
+        with open_hdf5(self.path) as file:
+            layers = other_layers(file)[0]
+        require_hdf5_memory(self.path, layers=layers)
         with open_hdf5(self.path) as file:
             if "encoding-type" in file.attrs:
                 return read_anndata_parts(file)
-        return self._read_old()
+        return self._read_old(layers)
 
-    def _read_old(self) -> "ad.AnnData":
+    def _read_old(self, layers: list[str]) -> "ad.AnnData":
         """Written before anndata 0.8, whose own reader knows the old layouts and reads everything."""
         import anndata as ad
 
@@ -62,22 +65,53 @@ class H5ad(Source):
             X=None if data.X is None else to_csr(data.X),
             obs=data.obs,
             var=data.var,
-            layers={"counts": to_csr(data.layers["counts"])} if "counts" in data.layers else {},
+            layers={key: to_csr(data.layers[key]) for key in (USUAL, *layers) if key in data.layers},
             obsm={key: data.obsm[key] for key in data.obsm if key.casefold() in COORDINATE_KEYS},
             raw=raw,
         )
 
 
-def _names(item) -> list[str]:
-    """Names in a group, or of a compound dataset's fields."""
-    return list(item.dtype.names or ()) if hasattr(item, "dtype") else list(item)
+def refuse_without_matrix(file, path: Path) -> None:
+    """Raise InputError where an AnnData group holds no matrix at all."""
+    if not any(name in file for name in MATRICES) and not element_names(file, "layers"):
+        raise InputError(f"{path}: holds no matrix; expected raw counts in X, layers['counts'] or raw")
+
+
+def element_names(file, key: str) -> list[str]:
+    """Names in a group, or of a compound dataset's fields; none where there is no such element."""
+    item = file[key] if key in file else ()
+    names = (item.dtype.names or ()) if hasattr(item, "dtype") else item
+    return [str(name) for name in names if name not in ("_index", "__categories")]
+
+
+def gene_columns(file) -> dict[str, list[str]]:
+    """The texts of `var` and of `raw`'s, of an HDF5 file or group: :meth:`Source.gene_columns`."""
+    found: dict[str, list[str]] = {INDEX: []}
+    for name in GENE_TABLES:
+        if name not in file:
+            continue
+        table = file[name]
+        if hasattr(table, "dtype"):  # before anndata 0.7
+            columns = {key: texts(table, field=key) for key in table.dtype.names or ()}
+            index = next(iter(columns), "")
+        else:
+            columns = {str(key): texts(table[key]) for key in table if key != "__categories"}
+            for key in table.get("__categories", ()):  # before anndata 0.8
+                columns[str(key)] = texts(table["__categories"][key])
+            index = str(table.attrs.get("_index", "_index"))
+        for key, values in columns.items():
+            if values:
+                found.setdefault(INDEX if key == index else key, []).extend(values)
+    return found
 
 
 def read_anndata_parts(file) -> "ad.AnnData":
-    """Only what QC looks at, of an HDF5 file or a zarr group: other layers, embeddings, graphs and `uns` may be
-    larger than the counts."""
+    """Only what QC looks at, of an HDF5 file or a zarr group: other layers, embeddings, graphs and `uns` may be larger
+    than the counts. `uns['other_layers']` says of layers that are left out what they hold, where no usual matrix holds
+    counts."""
     import anndata as ad
 
+    layers, found = other_layers(file)
     obs, var = ad.io.read_elem(file["obs"]), ad.io.read_elem(file["var"])
 
     def matrix(key: str, genes: "pd.DataFrame"):
@@ -95,12 +129,13 @@ def read_anndata_parts(file) -> "ad.AnnData":
     keys = [key for key in file.get("obsm", ()) if key.casefold() in COORDINATE_KEYS]
     unit = "uns/coordinate_unit"
     has_unit = unit in file and getattr(file[unit], "shape", None) == ()  # anything else could be of any size
+    uns = {"coordinate_unit": ad.io.read_elem(file[unit])} if has_unit else {}
     return ad.AnnData(
         X=matrix("X", var) if "X" in file and file["X"].attrs.get("encoding-type") != "null" else None,
         obs=obs,
         var=var,
-        layers={"counts": matrix("layers/counts", var)} if "layers/counts" in file else {},
+        layers={key: matrix(f"layers/{key}", var) for key in (USUAL, *layers) if f"layers/{key}" in file},
         obsm={key: ad.io.read_elem(file["obsm"][key]) for key in keys},
-        uns={"coordinate_unit": ad.io.read_elem(file[unit])} if has_unit else {},
+        uns=uns | {"other_layers": found},
         raw=raw,
     )

@@ -1,7 +1,7 @@
 """HDF5 files from strangers: nothing outside the file is followed, nothing is allocated on its word alone."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ MAX_DEPTH = 3
 #: Never read, so that their size does not matter.
 _UNREAD = ("obsp", "varp", "varm", "uns", "row_graphs", "col_graphs")
 #: Dense matrices are read by blocks of rows and kept sparse.
-_BY_BLOCKS = ("X", "raw/X", "raw.X", "layers/counts", "matrix")
+_BY_BLOCKS = ("X", "raw/X", "raw.X", "matrix")
 
 
 def open_hdf5(path: Path):
@@ -113,19 +113,34 @@ def memory_of(item) -> int:
     return _claimed(item) * (TEXT_BYTES // item.dtype.itemsize if item.dtype.kind == "O" else 1)
 
 
-def require_hdf5_memory(path: Path, everything: bool = False) -> None:
-    """Raise MemoryError where what QC reads of the file, or `everything` in it, does not fit into memory."""
+def require_hdf5_memory(
+    path: Path, everything: bool = False, layers: Collection[str] = (), group: str | None = None
+) -> None:
+    """Raise MemoryError where what QC reads of the file, or `everything` in it, does not fit into memory.
+
+    Parameters
+    ----------
+    layers : those that are read beside `counts`
+    group : the one in which what QC reads lies; None: the file's top
+    """
     needed = 0
+    prefix = "" if group is None else f"{group}/"
     with open_hdf5(path) as file:
-        for name, item in _datasets(file, path).items():
-            if everything or (_is_read(name) and not (name in _BY_BLOCKS and item.ndim == 2)):
+        for full_name, item in _datasets(file, path).items():
+            name = full_name.removeprefix(prefix)
+            read = full_name.startswith(prefix) and _is_read(name, layers)
+            if everything or (read and not (_is_matrix(name) and item.ndim == 2)):
                 needed += memory_of(item)
     require_memory(needed, f"the content of {path}")
 
 
-def _is_read(name: str) -> bool:
-    top = name.split("/", 1)[0]
-    return top not in _UNREAD and (top != "layers" or name.startswith("layers/counts"))
+def _is_read(name: str, layers: Collection[str]) -> bool:
+    top, _, rest = name.partition("/")
+    return top not in _UNREAD and (top != "layers" or rest.split("/")[0] in ("counts", *layers))
+
+
+def _is_matrix(name: str) -> bool:
+    return name in _BY_BLOCKS or (name.startswith("layers/") and name.count("/") == 1)
 
 
 def is_hdf5(path: Path) -> bool:
@@ -148,15 +163,21 @@ def top_names(path: Path) -> set[str]:
         return {str(name) for name in file}  # a name that is no UTF-8 comes as bytes
 
 
-def texts(item, depth: int = MAX_DEPTH) -> list[str]:
-    """All texts in a dataset, or in a group's so deep within it; MemoryError where they do not fit."""
+def texts(item, depth: int = MAX_DEPTH, field: str | None = None) -> list[str]:
+    """All texts in a dataset, or in a group's so deep within it; of a compound dataset (h5ad before anndata 0.7) those
+    of one field. MemoryError where they do not fit."""
     if hasattr(item, "keys"):
         return [text for key in item for text in texts(item[key], depth - 1)] if depth else []
     require_memory(memory_of(item), f"{item.name} of {item.file.filename}")
-    if item.dtype.names:  # h5ad before anndata 0.7
-        values = item[()]
-        return [_text(text) for name in item.dtype.names if values[name].dtype.kind in "SO" for text in values[name]]
-    return [_text(value) for value in item[()].ravel()] if item.dtype.kind in "SO" and item.ndim == 1 else []
+    values = item[()] if field is None else item[field]
+    return [_text(value) for value in values.ravel()] if values.dtype.kind in "SO" and values.ndim == 1 else []
+
+
+def column_texts(item) -> list[str]:
+    """Texts of a dataset of one dimension, also those of truth values; none of numbers."""
+    if item.ndim == 1 and item.dtype == bool:
+        return [str(value) for value in item[()]]
+    return texts(item)
 
 
 def _text(value) -> str:

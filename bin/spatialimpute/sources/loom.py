@@ -8,7 +8,9 @@ import numpy as np
 
 from spatialimpute.errors import InputError
 from spatialimpute.sources.base import Header, Source
+from spatialimpute.sources.gene_columns import INDEX
 from spatialimpute.sources.hdf5 import open_hdf5, reading, require_hdf5_memory, texts, top_names
+from spatialimpute.sources.layers import USUAL, other_layers
 from spatialimpute.sources.vocabulary import (
     LOOM_CELL_ATTRIBUTES,
     LOOM_GENE_ATTRIBUTES,
@@ -37,9 +39,12 @@ class Loom(Source):
             columns = [key for key in attributes if key not in wide]
         return Header(columns, has_coordinates(wide, columns))
 
-    def gene_names(self) -> list[str]:
-        with open_hdf5(self.path) as file:
-            return texts(file["row_attrs"])
+    def gene_columns(self) -> dict[str, list[str]]:
+        with reading(self.path), open_hdf5(self.path) as file:
+            columns = {str(key): texts(item) for key, item in file["row_attrs"].items()}
+        index = find_name(columns, LOOM_GENE_ATTRIBUTES)
+        found = {key: values for key, values in columns.items() if values and key != index}
+        return {INDEX: columns.get(index, []), **found}
 
     def labels(self) -> dict[str, list[str]]:
         with open_hdf5(self.path) as file:
@@ -51,12 +56,15 @@ class Loom(Source):
         import loompy
         import pandas as pd
 
-        require_hdf5_memory(self.path)
+        with open_hdf5(self.path) as file:
+            wanted, found = other_layers(file)
+        require_hdf5_memory(self.path, layers=wanted)
         with loompy.connect(str(self.path), mode="r", validate=False) as loom:
             cells = {key: np.asarray(loom.ca[key]) for key in loom.ca.keys()}
             genes = {key: np.asarray(loom.ra[key]) for key in loom.ra.keys()}
             x = loom.layers[""].sparse().T.tocsr()
-            layers = {"counts": loom.layers["counts"].sparse().T.tocsr()} if "counts" in loom.layers.keys() else {}
+            wanted = [key for key in (USUAL, *wanted) if key in loom.layers.keys()]
+            layers = {key: loom.layers[key].sparse().T.tocsr() for key in wanted}
         wide = {key: values for key, values in cells.items() if values.ndim == 2 and values.shape[1] > 1}
         obs = pd.DataFrame({key: values.ravel() for key, values in cells.items() if key not in wide})
         var = pd.DataFrame({key: values.ravel() for key, values in genes.items() if values.size == x.shape[1]})
@@ -70,4 +78,4 @@ class Loom(Source):
         names = numbered_cells(x.shape[0]) if cell_key is None else obs[cell_key].astype(str)
         obs.index, var.index = pd.Index(names), pd.Index(var[gene_key].astype(str))
         obs.index.name = var.index.name = None
-        return ad.AnnData(X=x, obs=obs, var=var, layers=layers, obsm=wide)
+        return ad.AnnData(X=x, obs=obs, var=var, layers=layers, obsm=wide, uns={"other_layers": found})

@@ -10,7 +10,8 @@ from pathlib import Path
 from spatialimpute.sources.base import Header
 from spatialimpute.sources.cell_table import column_names, join, place, read_cells, to_numbers
 from spatialimpute.sources.folder import Folder
-from spatialimpute.sources.text import SAFE_NUMBERS, open_rows, table_header, table_separator
+from spatialimpute.sources.gene_columns import INDEX
+from spatialimpute.sources.text import SAFE_NUMBERS, open_rows, open_text, table_header, table_separator
 
 CENTERS = ("X", "Y")
 BLOCK_VALUES = 8 << 20
@@ -25,12 +26,17 @@ class StarmapPlus(Folder):
 
     def files(self) -> list[Path]:
         matrix = self._find("*raw_expression_pd.csv", "*raw_expression_pd.csv.gz")
-        return [matrix, self._find("*spatial.csv", "*spatial.csv.gz")]
+        prefix = matrix.name.partition("raw_expression_pd")[0]
+        return [matrix, self._find("*spatial.csv", "*spatial.csv.gz", beside=prefix)]
 
     def header(self) -> Header:
         matrix, cells = self.files()
         self._check_columns(matrix, ())
         return Header(self._check_columns(cells, ("NAME", *CENTERS)), True)
+
+    def gene_columns(self) -> dict[str, list[str]]:
+        with open_text(self.files()[0]) as text:
+            return {INDEX: [line.partition(",")[0].strip().strip('"') for line in text][1:]}
 
     def _read(self, keys: Iterable[str]):
         matrix, path = self.files()

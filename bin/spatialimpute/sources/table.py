@@ -9,6 +9,7 @@ import numpy as np
 from spatialimpute.errors import InputError
 from spatialimpute.sources.base import Header, Source
 from spatialimpute.sources.cell_table import are_row_numbers, to_floats
+from spatialimpute.sources.gene_columns import INDEX
 from spatialimpute.sources.letters import LETTERS, letter_genes
 from spatialimpute.sources.metadata_names import is_metadata
 from spatialimpute.sources.orientation import refuse_genes_in_rows, refuse_molecules
@@ -47,8 +48,8 @@ class Table(Source):
         refuse_genes_in_rows(self.path, columns)
         return Header(columns, coordinate_columns(columns) is not None)
 
-    def gene_names(self) -> list[str]:
-        return table_header(self.path)
+    def gene_columns(self) -> dict[str, list[str]]:
+        return {INDEX: table_header(self.path)}
 
     def labels(self) -> dict[str, list[str]]:
         return text_columns(self.path)

@@ -13,6 +13,7 @@ import numpy as np
 
 from spatialimpute.errors import InputError
 from spatialimpute.sources.base import Header, Source
+from spatialimpute.sources.gene_columns import INDEX
 from spatialimpute.sources.guard import require_memory
 from spatialimpute.sources.text import SAFE_NUMBERS, open_text
 from spatialimpute.sources.vocabulary import MTX_SUFFIXES
@@ -88,9 +89,13 @@ class TenxMtx(Source):
         self.files()
         return Header([], False)
 
-    def gene_names(self) -> list[str]:
+    def gene_columns(self) -> dict[str, list[str]]:
+        columns: dict[str, list[str]] = {name: [] for name in FEATURE_COLUMNS}
         with open_text(self.files()[1]) as handle:
-            return [field for line in handle for field in line.rstrip("\r\n").split("\t")]
+            for line in handle:
+                for name, field in zip(FEATURE_COLUMNS, line.rstrip("\r\n").split("\t"), strict=False):
+                    columns[name].append(field)
+        return {INDEX: columns["gene_symbols"] or columns["gene_ids"], **columns}
 
     def labels(self) -> dict[str, list[str]]:
         with open_text(self.files()[2]) as handle:

@@ -77,13 +77,16 @@ GENE_COLUMNS = (
 
 #: Columns of `var` that hold symbols, and those that hold identifiers.
 SYMBOL_COLUMNS = (
-    "gene_symbols", "gene_symbol", "gene_names", "gene_name", "feature_name", "symbol", "symbols", "gene_short_name",
-    "hgnc_symbol", "mgi_symbol", "gene", "genes", "name",
+    "gene_symbols", "gene_symbol", "gene_names", "gene_name", "real_gene_name", "feature_name", "symbol", "symbols",
+    "gene_short_name", "genesymbol", "genename", "gene.name", "gene-name", "external_gene_name", "hgnc_symbol",
+    "mgi_symbol", "symbol_name", "original_gene_symbols", "gene", "genes", "features", "name",
 )  # fmt: skip
 ID_COLUMNS = (
     "gene_ids", "gene_id", "ensembl_id", "ensembl_ids", "ensembl", "ensembl_gene_id", "ensemblid", "feature_id",
     "accession", "geneid", "id",
 )  # fmt: skip
+#: Columns of `var` that hold the kind of each feature, as 10x tells genes from proteins and controls.
+FEATURE_TYPE_COLUMNS = ("feature_types", "feature_type")
 #: Names of a gene that has none.
 MISSING_NAMES = frozenset(("", "nan", "none", "na", "<na>"))
 

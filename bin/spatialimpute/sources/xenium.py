@@ -6,11 +6,16 @@ https://www.10xgenomics.com/support/software/xenium-onboard-analysis/latest/anal
 from collections.abc import Iterable
 from pathlib import Path
 
+from spatialimpute.errors import InputError
 from spatialimpute.sources.base import Header
 from spatialimpute.sources.cell_table import join, place, read_cells
 from spatialimpute.sources.folder import Folder, open_tenx
 
-CENTERS = ("x_centroid", "y_centroid")  # microns
+MATRIX, CENTERS = "cell_feature_matrix", ("x_centroid", "y_centroid")  # microns
+
+
+#: Of an export for Xenium Explorer, which the viewer alone reads.
+EXPLORER = "cell_feature_matrix.zarr.zip"
 
 
 class Xenium(Folder):
@@ -18,20 +23,31 @@ class Xenium(Folder):
 
     kind = "Xenium folder"
     technologies = ("Xenium",)
-    signs = ("cell_feature_matrix*", "cells.parquet", "cells.csv.gz", "experiment.xenium")
+    signs = (f"*{MATRIX}*", "*cells.parquet", "*cells.csv.gz", "experiment.xenium")
 
     def files(self) -> list[Path]:
         matrix, cells = self._parts()
         return [*open_tenx(matrix).files(), cells]
 
     def _parts(self) -> tuple[Path, Path]:
-        matrix = self._find("cell_feature_matrix.h5", "cell_feature_matrix")
-        return matrix, self._find("cells.parquet", "cells.csv.gz", "cells.csv")
+        if self._matches(EXPLORER) and not self._matches(f"*{MATRIX}.h5") and not self._matches(f"*{MATRIX}"):
+            raise InputError(
+                f"{self.path}: an export for Xenium Explorer, whose {EXPLORER} is for the viewer alone; name what it "
+                "was made of: the instrument's folder with cell_feature_matrix.h5, the SpatialData store beside it, "
+                "or an h5ad"
+            )
+        matrix = self._find(f"{MATRIX}.h5", MATRIX, f"*{MATRIX}.h5", f"*{MATRIX}")
+        names = ("cells.parquet", "cells.csv.gz", "cells.csv")
+        prefix = matrix.name.removesuffix(".h5").removesuffix(MATRIX)
+        return matrix, self._find(*names, *(f"*{name}" for name in names), beside=prefix)
 
     def header(self) -> Header:
         matrix, cells = self._parts()
         open_tenx(matrix).header()
         return Header(self._check_columns(cells, ("cell_id", *CENTERS)), True)
+
+    def gene_columns(self) -> dict[str, list[str]] | None:
+        return open_tenx(self._parts()[0]).gene_columns()
 
     def _read(self, keys: Iterable[str]):
         matrix, path = self._parts()
