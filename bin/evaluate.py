@@ -62,7 +62,8 @@ def main(sample, folder, predicted, missing, preset, verdict_pass, verdict_warn)
     Path("predictions").mkdir(exist_ok=True)
     write_predictions("predictions/spatialimpute.h5ad", result.prediction)
     write_tsv("scores.tsv", table)
-    write_tsv("genes.tsv", genes)
+    theirs = inputs.gene_columns
+    write_tsv("genes.tsv", genes.join(theirs, on="gene"), exact=theirs.columns)
     evaluation = {
         "schema_version": "2",
         "sample": sample,

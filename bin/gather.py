@@ -33,7 +33,7 @@ def main(sample, folder, parts, imputed_format, threads):
     inputs, found = SampleInputs(folder), Parts(part_paths(parts))
     if found.n_cells != inputs.n_cells:
         raise InputError(f"{folder}: holds {inputs.n_cells:,} cells, the parts are of {found.n_cells:,}")
-    spatial = inputs.spatial(genes=[])
+    spatial = inputs.spatial(genes=[], every_column=True)
     grid = Grid.of(found.n_cells, len(found.genes))
     path = f"imputed.{choose_format(imputed_format, grid, found.layers)}"
     with ImputedWriter.open(path, grid, found.layers, spatial, found.genes, {"spatialimpute": found.facts}) as writer:

@@ -49,7 +49,8 @@ def main(
     start, stop = parse_rows(rows, n_cells) if rows else (0, n_cells)
     final = FinalModels.read(models, gene_sets)
     genes = judged_genes(inputs, genes_path, evaluation)
-    spatial, references = inputs.spatial(slice(start, stop)), inputs.references()
+    references = inputs.references()
+    spatial = inputs.spatial(slice(start, stop), every_column=not rows)  # GATHER gives the whole its columns
     posterior = final.posterior(spatial, start, references, gene_sets, n_samples, seed, where)
     support = Support.of(final.stacks[0], references, gene_sets)
     latents = []
@@ -120,16 +121,17 @@ def judged_genes(inputs, genes_path: str | None, evaluation: str | None):
     from spatialimpute.files.sealed import check_digest, read_json
     from spatialimpute.files.tsv import read_tsv, write_tsv
 
+    theirs = inputs.gene_columns  # as they were: a table of text knows less of them
     if not genes_path:
-        genes = gene_table(inputs.gene_facts, None, passes=0, warns=0)
-        write_tsv("genes.tsv", genes)
+        genes = gene_table(inputs.gene_facts, None, passes=0, warns=0).join(theirs, on="gene")
+        write_tsv("genes.tsv", genes, exact=theirs.columns)
         return genes
     if evaluation:
         check_digest(genes_path, read_json(evaluation)["genes_digest"])
     genes = read_tsv(genes_path, texts=("gene", "fold"))
     if genes["gene"].tolist() != inputs.gene_sets.targets:
         raise InputError(f"{genes_path}: its genes are not the gene sets' targets in their order; evaluate again")
-    return genes
+    return genes.drop(columns=theirs.columns, errors="ignore").join(theirs, on="gene")
 
 
 if __name__ == "__main__":

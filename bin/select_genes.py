@@ -30,7 +30,7 @@ def main(sample, spatial, references, genes, gene_folds, score_cells, seed, **op
     from spatialimpute.gene_facts import gene_facts
     from spatialimpute.genes import select_genes
 
-    counts = read_counts(spatial)
+    counts = read_counts(spatial, every_column=True)
     reference_counts = [read_counts(path) for path in references]
     gene_sets, renamed = select_genes(
         sample,

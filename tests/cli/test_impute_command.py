@@ -33,6 +33,31 @@ FLAGS = [*INPUTS, "--models", "models", "--evaluation", "evaluation.json", "--ge
 TEN_SHARDS = [f"{start}:{start + 1024}" for start in range(0, N_CELLS, 1024)]
 
 
+def their_cells() -> dict:
+    """Columns of the kinds that people's files have; `cell` is what the index is called too."""
+    some = np.arange(N_CELLS) % 7 != 0
+    return {
+        "cluster": pd.Categorical(np.where(some, "=1+1", None)),
+        "section": np.arange(N_CELLS) // 5_000,
+        "area": np.linspace(1, 2, N_CELLS, dtype=np.float32),
+        "is_edge": ~some,
+        "reviewed": pd.array(np.where(some, True, None), dtype="boolean"),
+        "cell": pd.Categorical([f"c{i}" for i in range(N_CELLS)]),
+    }
+
+
+def their_genes() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "biotype": pd.Categorical(np.where(np.arange(40) % 3, "protein_coding", None)),
+            "entrez": [100_287_102.0 + i for i in range(39)] + [np.nan],
+            "chromosome": pd.Categorical(["01"] * 39 + ["X"]),
+            "highly_variable": np.arange(40) % 2 == 0,
+            "=length": np.linspace(-1.23456789, 1, 40),
+        }
+    )
+
+
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
     """A folder with a sample's inputs, final models with a share of neighbors, evaluation and gene table.
@@ -58,6 +83,8 @@ def sample(tmp_path_factory):
                 info={"role": role, "id": role, "schema_version": "1"},
             )
         )
+    sides[0].obs = sides[0].obs.assign(**their_cells())
+    sides[1].var = their_genes()
     spatial, reference = sides
     shared = spatial.genes.tolist()
     modeled = shared + [gene for gene in tissue.genes.tolist() if gene not in shared]
@@ -117,7 +144,7 @@ def test_imputed_file(imputed):
 def test_its_gene_table_and_facts(imputed):
     data = ad.read_h5ad(imputed / "imputed.h5ad")
     genes = pd.read_csv(imputed / "genes.tsv", sep="\t", dtype={"fold": str})
-    assert list(data.var) == COLUMNS[1:]
+    assert list(data.var) == [*COLUMNS[1:], *their_genes()]
     for column in ("verdict", "reason"):
         assert data.var[column].tolist() == genes[column].tolist()
     assert set(data.var["fold"]) == {"1", ""}
@@ -129,6 +156,19 @@ def test_its_gene_table_and_facts(imputed):
     assert about["spatial_digest"] == sealed_digest(imputed / "inputs" / "spatial.h5ad")
     assert list(about["reference_digests"]) == [sealed_digest(imputed / "inputs" / "reference1.h5ad")]
     assert about["genes_digest"] == digest(imputed / "genes.tsv")
+
+
+@pytest.mark.parametrize("format", ["h5ad", "zarr"])
+def test_their_columns_arrive_as_they_were(imputed, tmp_path, step, format):
+    folder = shutil.copytree(imputed, tmp_path / "s")
+    if format == "zarr":
+        result = step(folder, "impute", *FLAGS, "--imputed-format", "zarr")
+        assert result.code == 0, result.stderr
+    data = ad.read_zarr(folder / "imputed.zarr") if format == "zarr" else ad.read_h5ad(folder / "imputed.h5ad")
+    cells = pd.DataFrame(their_cells(), index=data.obs_names)
+    pd.testing.assert_frame_equal(data.obs[list(cells)], cells, check_names=False)
+    genes = their_genes().set_axis([f"Gene{i + 1:04d}" for i in range(40)]).loc[data.var_names]
+    pd.testing.assert_frame_equal(data.var[list(genes)], genes, check_names=False)
 
 
 def test_latent_file(imputed):
@@ -206,11 +246,18 @@ def test_without_crossvalidation(sample, tmp_path, step):
     result = step(folder, "impute", *INPUTS, "--models", "models", "--n-samples", 2, "--rows", "9216:10240")
     assert result.code == 0, result.stderr
     genes = pd.read_csv(folder / "genes.tsv", sep="\t")
-    assert list(genes.columns) == COLUMNS and (genes["verdict"] == "not assessed").all()
+    assert list(genes.columns)[: len(COLUMNS)] == COLUMNS and (genes["verdict"] == "not assessed").all()
     data = ad.read_h5ad(folder / "part.000000009216.h5ad")
     assert data.shape == (N_CELLS - 9216, 40) and (data.var["verdict"] == "not assessed").all()
     assert (data.var["fold"] == "").all() and data.var["spearman"].isna().all()
     assert data.obs_names[0] == "spatial9216"
+    theirs = their_genes().set_axis([f"Gene{i + 1:04d}" for i in range(40)]).loc[data.var_names]
+    # The table for people: nothing rounded, no formula, and the names of programs' columns in front.
+    lines = [line.split("\t") for line in (folder / "genes.tsv").read_text().splitlines()]
+    assert lines[0] == [*COLUMNS, "biotype", "entrez", "chromosome", "highly_variable", "'=length"]
+    assert lines[1][len(COLUMNS) + 1] == str(int(theirs["entrez"].iloc[0]))
+    assert lines[1][-1] == str(theirs["=length"].iloc[0])
+    assert {line[len(COLUMNS) + 2] for line in lines[1:]} == {"01", "X"}
 
 
 def test_errors_are_one_line(sample, tmp_path, step, monkeypatch):

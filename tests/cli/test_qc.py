@@ -48,6 +48,8 @@ def test_files_and_their_content(table):
     counts = read_counts(table / "counts.h5ad")
     assert list(counts.genes) == ["Gad1", "Sst", "Vip"] and counts.coords.shape == (20, 2)
     assert {"batch", "celltype", "n_counts", "n_genes", "dataset", "outlier"} == set(counts.obs)
+    theirs = read_counts(table / "counts.h5ad", every_column=True).obs.columns.difference(counts.obs.columns)
+    assert set(theirs) == {"slice", "kind"}
     assert counts.obs["celltype"].isna().sum() == 10 and set(counts.obs["dataset"]) == {"s1"}
     summary = read_json(table / "qc.json")
     assert set(summary) == SUMMARY and summary["coordinate_unit"] == "um" and summary["counts_from"] == "X"

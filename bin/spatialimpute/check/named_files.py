@@ -90,7 +90,7 @@ def _check_genes(params: dict, contents: dict, samples: list[dict]) -> list[str]
             problems += _unknown_problems(sides, source, genes, paths)
         problems += sides.shared_problems(sample, params.get("min_shared_genes"))
         sample["others"] = sides.others(sample)
-        sample["warnings"] = sides.warnings(sample)
+        sample["warnings"] = [*sample["warnings"], *sides.warnings(sample)]
     return list(dict.fromkeys(problems))
 
 

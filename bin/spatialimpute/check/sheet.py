@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from jsonschema import Draft202012Validator
@@ -14,11 +15,16 @@ from spatialimpute.errors import InputError
 from spatialimpute.nearest import did_you_mean
 from spatialimpute.sources import Header, folders_of, open_source, split_address, split_part
 from spatialimpute.sources.coordinates import find_sidecar, sidecar_columns
+from spatialimpute.sources.labels import is_plain, label_columns
 from spatialimpute.sources.tenx_mtx import matrices
-from spatialimpute.sources.vocabulary import base_name
+from spatialimpute.sources.text import table_header
+from spatialimpute.sources.vocabulary import CELLTYPE_COLUMNS, base_name, find_name
 from spatialimpute.technologies import canonical_technology
 
 __all__ = ["Sheet", "numbered"]
+
+#: Columns that a warning names.
+N_LABEL_COLUMNS = 8
 
 
 class Sheet:
@@ -96,6 +102,7 @@ class Sheet:
             "reference_batch_key": cells.get("reference_batch_key"),
             "celltype_key": cells.get("celltype_key"),
             "genes": None if "genes" in bad else self._check_genes(row),
+            "warnings": self._label_warnings(row, [spatial, *references]),
         }
 
     def _check_spatial(self, row: Row) -> list[str]:
@@ -120,7 +127,9 @@ class Sheet:
             )
         if sidecar is not None:
             try:
-                sidecar_columns(sidecar)
+                _, columns, _ = sidecar_columns(sidecar)
+                others = [name for name in table_header(sidecar) if name not in (*columns, *header.columns)]
+                header = self._headers[path] = replace(header, columns=[*header.columns, *others])
             except InputError as error:
                 self._problem(row, "spatial", name, f"whose second file is wrong: {error}")
         self._check_key(row, "spatial_batch_key", name, header)
@@ -183,6 +192,22 @@ class Sheet:
             listed, hint = ", ".join(columns[:20]) or "none", did_you_mean(key, columns)
             expected = f"no file of this row has such a column (they have: {listed}){hint}"
             self._problem(row, "celltype_key", key, expected)
+
+    def _label_warnings(self, row: Row, files: list[list[str]]) -> list[str]:
+        """Files in which several columns, or one of no usual name, may hold cell types, going by their names."""
+        warnings = []
+        for path in (Path(paths[0]) for paths in files if paths):
+            header = self._headers.get(path)
+            if header is None or row.cells.get("celltype_key") in header.columns:
+                continue
+            names = label_columns(header.columns)
+            if names and not is_plain(names[0]) and (len(names) > 1 or find_name(names, CELLTYPE_COLUMNS) is None):
+                shown = ", ".join(names[:N_LABEL_COLUMNS])
+                warnings.append(
+                    f"sample {row.cells.get('sample')!r}: {path.name}: cell types may be in the column{'s' * (len(names) > 1)} "
+                    f"{shown}; without celltype_key the first of them that holds labels is taken: name the right one there"
+                )
+        return warnings
 
     def _check_genes(self, row: Row) -> str | None:
         value = row.cells.get("genes")

@@ -14,6 +14,17 @@ from spatialimpute.errors import InputError
 from spatialimpute.files.sealed import check_seal, sealed
 
 SCHEMA_VERSION = "1"
+#: Columns of cells that are ours, here and in `imputed`; any other is the user's, and only copied.
+OWN_CELL_COLUMNS = (
+    "n_counts", "n_genes", "dataset", "batch", "celltype", "outlier", "depth", "panel_total", "supported",
+    "transferred_celltype", "transferred_celltype_probability",
+)  # fmt: skip
+#: The same of genes, here and in `genes.tsv`.
+OWN_GENE_COLUMNS = (
+    "gene", "gene_id", "measured", "fold", "spearman", "spearman_partial", "spearman_fraction", "n_detected",
+    "detected_fraction", "reference_detected_fraction", "reference_mean", "moran_i", "score", "score_lower",
+    "score_upper", "verdict", "reason",
+)  # fmt: skip
 #: Rows whose columns are picked at a time.
 BLOCK_ROWS = 65_536
 
@@ -27,10 +38,11 @@ class Counts:
     X : csr_matrix, float32, shape (n_cells, n_genes); non-negative integers
     genes : array of str, shape (n_genes,), unique
     cells : array of str, shape (n_cells,), unique
-    obs : DataFrame, n_cells rows; `n_counts`, `n_genes`, `dataset`, optional `batch` and `celltype`
+    obs : DataFrame, n_cells rows; those of OWN_CELL_COLUMNS that there are, and the user's own columns
     coords : float array, shape (n_cells, 2 or 3), or None for a reference
     info : what `uns['spatialimpute']` holds (role, technology, id, source, digest …)
     gene_ids : array of str, shape (n_genes,), Ensembl ids ("" where unknown), or None when the file has none
+    var : DataFrame, n_genes rows; the user's own columns of genes, or None
     """
 
     X: sp.csr_matrix
@@ -40,6 +52,7 @@ class Counts:
     coords: np.ndarray | None = None
     info: dict = field(default_factory=dict)
     gene_ids: np.ndarray | None = None
+    var: pd.DataFrame | None = None
 
     def select(self, genes) -> sp.csr_matrix:
         """Columns of `genes`, in that order; CSR of shape (n_cells, len(genes)), X itself if these are its columns.
@@ -57,22 +70,30 @@ class Counts:
         """The genes among `genes` that this dataset has, in that order."""
         present = pd.Index(self.genes)
         kept = [gene for gene in genes if gene in present]
-        ids = None if self.gene_ids is None else self.gene_ids[present.get_indexer(kept)]
-        return replace(self, X=self.select(kept), genes=np.array(kept, dtype=str), gene_ids=ids)
+        where = present.get_indexer(kept)
+        ids = None if self.gene_ids is None else self.gene_ids[where]
+        var = None if self.var is None else self.var.iloc[where]
+        return replace(self, X=self.select(kept), genes=np.array(kept, dtype=str), gene_ids=ids, var=var)
 
     def take(self, rows: np.ndarray) -> "Counts":
         """The given cells (indices or boolean mask), in that order."""
         coords = None if self.coords is None else self.coords[rows]
-        return Counts(self.X[rows], self.genes, self.cells[rows], self.obs.iloc[rows], coords, self.info, self.gene_ids)
+        return replace(self, X=self.X[rows], cells=self.cells[rows], obs=self.obs.iloc[rows], coords=coords)
 
 
-def read_counts(path: str | Path, rows: slice | np.ndarray | None = None, genes: Sequence[str] | None = None) -> Counts:
+def read_counts(
+    path: str | Path,
+    rows: slice | np.ndarray | None = None,
+    genes: Sequence[str] | None = None,
+    every_column: bool = False,
+) -> Counts:
     """Read a `counts.h5ad` written by :func:`write_counts`, or a part of it, in the memory of that part.
 
     Parameters
     ----------
     rows : the cells to read, a slice or ascending indices; None reads all
     genes : the genes to read, in this order; None reads all
+    every_column : read the user's own columns of cells too, which only the results need
 
     Raises
     ------
@@ -84,7 +105,7 @@ def read_counts(path: str | Path, rows: slice | np.ndarray | None = None, genes:
     check_seal(path)
     info = read_info(path)
     with h5py.File(path, "r") as file:
-        obs, var = ad.io.read_elem(file["obs"]), ad.io.read_elem(file["var"])
+        obs, var = _read_obs(file["obs"], every_column), ad.io.read_elem(file["var"])
         columns = None if genes is None else _columns(info, var.index, genes)
         rows = slice(None) if rows is None else rows
         coords = np.asarray(file["obsm/spatial"])[rows] if "obsm/spatial" in file else None
@@ -99,7 +120,14 @@ def read_counts(path: str | Path, rows: slice | np.ndarray | None = None, genes:
         coords=coords,
         info=info,
         gene_ids=var["gene_id"].to_numpy(str) if "gene_id" in var else None,
+        var=var.drop(columns="gene_id", errors="ignore"),
     )
+
+
+def _read_obs(group: h5py.Group, every_column: bool) -> pd.DataFrame:
+    names = [name for name in group.attrs["column-order"] if every_column or name in OWN_CELL_COLUMNS]
+    index = pd.Index(ad.io.read_elem(group[group.attrs["_index"]]))
+    return pd.DataFrame({name: ad.io.read_elem(group[name]) for name in names}, index=index)
 
 
 def read_info(path: str | Path) -> dict:
@@ -140,9 +168,10 @@ def _read_matrix(group: h5py.Group, rows: slice | np.ndarray, columns: np.ndarra
 
 def write_counts(path: str | Path, counts: Counts) -> None:
     """Write `counts.h5ad` (compressed), stamped with the schema version."""
-    var = pd.DataFrame(index=pd.Index(counts.genes))
+    index = pd.Index(counts.genes)
+    var = pd.DataFrame(index=index) if counts.var is None else counts.var.set_axis(index, axis=0)
     if counts.gene_ids is not None:
-        var["gene_id"] = counts.gene_ids
+        var.insert(0, "gene_id", counts.gene_ids)
     data = ad.AnnData(
         X=counts.X,
         obs=counts.obs.set_axis(pd.Index(counts.cells), axis=0),

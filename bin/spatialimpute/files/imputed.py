@@ -12,12 +12,14 @@ import pandas as pd
 
 from spatialimpute.errors import InputError
 from spatialimpute.files.chunks import ChunkStore, Grid, H5Store, ZarrStore
-from spatialimpute.files.counts import Counts
+from spatialimpute.files.counts import OWN_GENE_COLUMNS, Counts
 from spatialimpute.files.sealed import sealed
 
 SCHEMA_VERSION = "2"
 #: What may stand beside the mean.
 LAYERS = ("sd", "lower", "upper")
+#: Columns of the gene table that hold text.
+TEXTS = ("gene_id", "fold", "verdict", "reason")
 #: Values (cells x genes x arrays) up to which `auto` is h5ad: some ten gigabytes on disk.
 MAX_H5AD_VALUES = 4_000_000_000
 
@@ -64,8 +66,8 @@ class ImputedWriter:
     """Writes an AnnData file or zarr folder, as the suffix of its path says.
 
     X: posterior mean, expected counts on the panel's depth; layers sd, lower, upper, or those of them asked for; obs:
-    those of the counts, `panel_total` (X / panel_total is the frequency rho) and `supported`; obsm: `spatial`,
-    `X_gimvi`; var: the gene table; uns['spatialimpute']: how it was made.
+    those of the counts, the user's own among them, `panel_total` (X / panel_total is the frequency rho) and
+    `supported`; obsm: `spatial`, `X_gimvi`; var: the gene table; uns['spatialimpute']: how it was made.
 
     Attributes
     ----------
@@ -117,7 +119,8 @@ class ImputedWriter:
         self.supported[rows] = encoded.supported
 
     def _write_annotations(self, cells: Counts, genes: pd.DataFrame, uns: dict) -> None:
-        obs = cells.obs.set_axis(pd.Index(cells.cells, name="cell"), axis=0)
+        name = None if "cell" in cells.obs else "cell"  # anndata has the index under its name beside the columns
+        obs = cells.obs.set_axis(pd.Index(cells.cells, name=name), axis=0)
         obs = obs.assign(panel_total=self.panel_total, supported=self.supported)
         obsm = {"spatial": cells.coords, "X_gimvi": self.latent}
         facts = {"schema_version": SCHEMA_VERSION, **uns["spatialimpute"]}
@@ -134,13 +137,13 @@ class ImputedWriter:
 
 
 def _writable(table: pd.DataFrame) -> pd.DataFrame:
-    """Columns as numbers or text: AnnData has no column of both."""
+    """Our columns as numbers or text, since AnnData has no column of both; the user's are as they can be written."""
     table = table.copy()
-    for name, column in table.items():
-        if name in ("fold", "verdict", "reason"):
-            table[name] = column.fillna("").astype(object).map(str)
-        elif column.dtype != bool:
-            table[name] = pd.to_numeric(column)
+    for name in table.columns.intersection(OWN_GENE_COLUMNS):
+        if name in TEXTS:
+            table[name] = table[name].astype(object).fillna("").map(str)
+        elif table[name].dtype != bool:
+            table[name] = pd.to_numeric(table[name])
     return table
 
 

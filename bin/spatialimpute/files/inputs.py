@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
 
 from spatialimpute.errors import InputError
+from spatialimpute.files.columns import writable
 from spatialimpute.files.counts import Counts, read_counts, read_info, write_counts
 from spatialimpute.files.gene_sets import GeneSets, read_gene_sets, write_gene_sets
 from spatialimpute.files.sealed import digest
@@ -48,6 +50,17 @@ class SampleInputs:
         """A row per target, in the targets' order; see :mod:`spatialimpute.gene_facts`."""
         return read_tsv(self.folder / "gene_facts.tsv").set_index("gene")
 
+    @cached_property
+    def gene_columns(self) -> pd.DataFrame:
+        """What the references' files say of the targets, in their order: `gene_id` if there are ids, and the files' own
+        columns. Of a gene that several references have, the first one's values."""
+        tables = []
+        for path in self.reference_paths:
+            with h5py.File(path, "r") as file:
+                tables.append(ad.io.read_elem(file["var"]))
+        columns = dict.fromkeys(name for table in tables for name in table)
+        return pd.DataFrame({name: _first_value(name, tables, self.gene_sets.targets) for name in columns})
+
     @property
     def spatial_path(self) -> Path:
         """The file of the spatial counts."""
@@ -70,9 +83,14 @@ class SampleInputs:
         """The spatial technology, as in the sheet."""
         return read_info(self.spatial_path).get("technology")
 
-    def spatial(self, rows: slice | np.ndarray | None = None, genes: Sequence[str] | None = None) -> Counts:
-        """Counts of the shared genes (or of `genes`) in the spatial cells (or in `rows`)."""
-        return read_counts(self.spatial_path, rows, genes)
+    def spatial(
+        self,
+        rows: slice | np.ndarray | None = None,
+        genes: Sequence[str] | None = None,
+        every_column: bool = False,
+    ) -> Counts:
+        """Counts of the shared genes (or of `genes`) in the spatial cells (or in `rows`), as :func:`read_counts`."""
+        return read_counts(self.spatial_path, rows, genes, every_column)
 
     def references(self) -> list[Counts]:
         """Counts of the modeled genes that each reference has, in the order of the sheet."""
@@ -81,6 +99,15 @@ class SampleInputs:
     def digests(self) -> list[str]:
         """Digest of each file: what a result was made from."""
         return [digest(path) for path in (self.spatial_path, *self.reference_paths, self.folder / "gene_sets.json")]
+
+
+def _first_value(name: str, tables: Sequence[pd.DataFrame], genes: Sequence[str]) -> pd.Series:
+    """A column of several tables, for each gene from the first of them that has the gene and the column."""
+    columns = [table[name] for table in tables if name in table]
+    if len(columns) > 1:
+        values = pd.concat([column.astype(object) for column in columns])
+        columns = [values[~values.index.duplicated()].infer_objects()]
+    return writable(columns[0].reindex(genes))
 
 
 def write_inputs(

@@ -1,5 +1,6 @@
 """Result tables, as people open them: no text in them runs as a formula of a spreadsheet."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -10,13 +11,19 @@ from spatialimpute.files.sealed import whole
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def write_tsv(path: str | Path, table: pd.DataFrame) -> None:
-    """Write a table; texts that a spreadsheet would run get an apostrophe before them, which shows them as text."""
-    table = table.copy()
-    for name in table.columns[~table.dtypes.map(pd.api.types.is_numeric_dtype)]:
-        table[name] = table[name].astype(object).map(harmless)
+def write_tsv(path: str | Path, table: pd.DataFrame, exact: Collection[str] = ()) -> None:
+    """Write a table; texts that a spreadsheet would run get an apostrophe before them, which shows them as text, and so
+    do names of columns. Numbers are rounded to five digits but in the columns of `exact`."""
+    columns = {}
+    for name, column in table.items():
+        if not pd.api.types.is_numeric_dtype(column):
+            column = column.astype(object).map(harmless)
+        elif name in exact and pd.api.types.is_float_dtype(column):
+            integers = (column.dropna() % 1 == 0).all()
+            column = column.astype("Int64") if integers else column.map(lambda value: repr(float(value)), "ignore")
+        columns[harmless(name)] = column
     with whole(path) as partial:
-        table.to_csv(partial, sep="\t", index=False, float_format="%.5g")
+        pd.DataFrame(columns, index=table.index).to_csv(partial, sep="\t", index=False, float_format="%.5g")
 
 
 def read_tsv(path: str | Path, texts: tuple[str, ...] = ("gene",)) -> pd.DataFrame:
@@ -28,6 +35,7 @@ def read_tsv(path: str | Path, texts: tuple[str, ...] = ("gene",)) -> pd.DataFra
     table = pd.read_csv(path, sep="\t", dtype=dtype, keep_default_na=False, na_values=[""])
     for name in table.select_dtypes(object):
         table[name] = table[name].map(_original)
+    table.columns = table.columns.map(_original)
     return table
 
 

@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 
 from spatialimpute.errors import InputError
-from spatialimpute.files.counts import SCHEMA_VERSION, Counts
+from spatialimpute.files.columns import carry_columns
+from spatialimpute.files.counts import OWN_CELL_COLUMNS, OWN_GENE_COLUMNS, SCHEMA_VERSION, Counts
 from spatialimpute.qc import gene_names
+from spatialimpute.qc.cell_types import as_labels, cell_types
 from spatialimpute.qc.cells import find_duplicates, find_outliers
 from spatialimpute.qc.not_genes import features_aside, measures_aside
 from spatialimpute.qc.places import placed_cells
 from spatialimpute.qc.probes import are_probes, genes_of_probes
 from spatialimpute.qc.raw_counts import find_raw_counts
-from spatialimpute.sources.vocabulary import CELLTYPE_COLUMNS, MISSING_LABELS, find_name
 from spatialimpute.technologies import other_instrument
 
 N_EXAMPLES = 5
@@ -73,6 +74,7 @@ def clean_counts(
     Genes: raw counts are found; columns that say something else of the cells, control probes and features that are no
     genes go; names become symbols, aliases are replaced, genes of the same name are summed. Cells: those without a
     place, exact duplicates, empty cells and cells below the thresholds go; outliers are flagged in `obs['outlier']`.
+    All other columns of cells and genes are kept.
 
     Parameters
     ----------
@@ -97,6 +99,9 @@ def clean_counts(
         raw = placed_cells(raw, source)
     raw, measures = measures_aside(raw)
     x, var, where = find_raw_counts(raw, source)
+    if where == "raw":  # of which the main table may say more
+        more = raw.var.loc[~raw.var_names.duplicated(), ~raw.var.columns.isin(var.columns)]
+        var = pd.concat([var, more.reindex(var.index)], axis=1)
     n_cells_in, n_genes_in = x.shape
     for step in raw.uns.get("read_steps", ()):
         account.add(**step)
@@ -113,7 +118,7 @@ def clean_counts(
     column = gene_names.naming_column(var, gene_column)
     x, var, aside = _features_aside(x, var, column, {*(aliases or {})}, others, account)
     raw.obs = raw.obs.assign(**{name: values for name, values in aside.items() if name not in raw.obs})
-    x, genes, gene_ids, control_rate = _clean_genes(x, var, column, aliases or {}, account, source)
+    x, genes, gene_ids, var, control_rate = _clean_genes(x, var, column, aliases or {}, account, source)
     if not x.nnz:
         raise InputError(f"{source}: every count belongs to a control probe, the genes are all zero; check the export")
     coords = raw.obsm["spatial"] if role == "spatial" else None
@@ -121,10 +126,15 @@ def clean_counts(
     obs["dataset"] = pd.Categorical([id] * x.shape[0])
     if batch_key:
         obs["batch"] = _batch(raw.obs, batch_key, source)
-    labels = _cell_types(raw.obs, celltype_key, account)
+    celltype_column, labels, warnings = cell_types(raw.obs, celltype_key, role)
+    account.warnings += warnings
     if labels is not None:
-        obs["celltype"] = labels
-    counts = Counts(x, genes, _unique_cells(raw.obs_names, account), obs, coords, {}, gene_ids)
+        obs["celltype"] = pd.Categorical(labels)
+    ours = {"batch": batch_key, "celltype": celltype_column}
+    theirs = _their_columns("cell", raw.obs, ours, OWN_CELL_COLUMNS, account)
+    obs = pd.concat([obs, theirs.set_axis(obs.index)], axis=1)
+    var = _gene_columns(var, genes, gene_ids, account)
+    counts = Counts(x, genes, _unique_cells(raw.obs_names, account), obs, coords, {}, gene_ids, var)
     counts = _clean_cells(counts, thresholds, account, source)
     n_without = int((np.asarray(counts.X.sum(axis=0)).ravel() == 0).sum())
     if n_without:
@@ -152,6 +162,26 @@ def clean_counts(
         "warnings": account.warnings,
     }
     return counts, summary
+
+
+def _their_columns(of: str, table: pd.DataFrame, ours: dict[str, str | None], own, account: _Account) -> pd.DataFrame:
+    """Columns of `table` that are kept beside ours; `ours`: column of ours -> the one of theirs it was made of."""
+    made_of = {theirs for name, theirs in ours.items() if theirs is not None and theirs.casefold() == name}
+    columns, renamed, left_out = carry_columns(table.loc[:, ~table.columns.isin(made_of)], own)
+    renamed += [f"{theirs} -> {name}" for name, theirs in ours.items() if theirs in made_of and theirs != name]
+    reason = "the name is one of ours, there twice (also in another case), or none that a file can hold"
+    account.add(f"{of} columns renamed", "columns", reason, renamed)
+    account.add(f"{of} columns left out", "columns", f"not one number or text per {of}", left_out)
+    return columns
+
+
+def _gene_columns(var: pd.DataFrame, genes: np.ndarray, ids: np.ndarray | None, account: _Account) -> pd.DataFrame:
+    """The file's columns of its genes, and `name_in_file` where the index is neither our name nor the Ensembl id."""
+    names = np.array([genes, genes if ids is None else ids])
+    if (names != var.index.astype(str).to_numpy(str)).all(axis=0).any():
+        var = pd.concat([pd.DataFrame({"name_in_file": var.index}, index=var.index), var], axis=1)
+    same_ids = ids is not None and "gene_id" in var and var["gene_id"].astype(str).tolist() == ids.tolist()
+    return _their_columns("gene", var, {"gene_id": "gene_id" if same_ids else None}, OWN_GENE_COLUMNS, account)
 
 
 def steps_table(summary: dict) -> pd.DataFrame:
@@ -195,7 +225,7 @@ def _clean_genes(x, var, column, aliases, account, source):
     if not keep.any():
         raise InputError(f"{source}: no gene is left of {len(names)} features; the file seems to hold controls only")
     if not keep.all():
-        x, names, ids = x[:, keep], names[keep], None if ids is None else ids[keep]
+        x, names, ids, var = x[:, keep], names[keep], None if ids is None else ids[keep], var[keep]
     renamed = np.array([aliases.get(name, name) for name in names], dtype=str)
     account.add(
         "gene aliases",
@@ -206,7 +236,7 @@ def _clean_genes(x, var, column, aliases, account, source):
     repeated = pd.Index(renamed).duplicated()
     account.add("duplicate genes", "genes", "counts of genes of the same name were summed", renamed[repeated])
     x, first = gene_names.sum_duplicates(x, renamed)
-    return x, renamed[first], None if ids is None else ids[first], rate
+    return x, renamed[first], None if ids is None else ids[first], var.iloc[first], rate
 
 
 def _account_for_names(account, column: str, index: pd.Index, names: np.ndarray) -> None:
@@ -241,31 +271,7 @@ def _batch(obs: pd.DataFrame, key: str, source: str) -> pd.Categorical:
     if obs[key].isna().any():
         cell = obs.index[obs[key].isna()][0]
         raise InputError(f"{source}: cell {str(cell)!r} has no {key!r}; give every cell its batch")
-    return pd.Categorical(_as_labels(obs[key]))
-
-
-def _as_labels(values: pd.Series) -> np.ndarray:
-    """Text labels; whole numbers stored as floats (1.0) lose their point."""
-    if pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all():
-        values = values.astype("Int64")
-    return values.astype(str).to_numpy(str)
-
-
-def _cell_types(obs: pd.DataFrame, key: str | None, account: _Account) -> pd.Categorical | None:
-    if key and key not in obs:
-        account.warnings.append(f"no column {key!r} for the cell types; a column of a usual name is taken if there is")
-        key = None
-    key = key or find_name(obs.columns, CELLTYPE_COLUMNS)
-    if key is None:
-        return None
-    labels = pd.Series(_as_labels(obs[key])).str.strip()
-    labels = labels.mask(labels.str.casefold().isin(MISSING_LABELS))
-    if labels.isna().all():
-        account.warnings.append(f"column {key!r} holds no cell type; cells count as unlabeled")
-        return None
-    if labels.isna().any():
-        account.warnings.append(f"{int(labels.isna().sum())} cells have no cell type in column {key!r}")
-    return pd.Categorical(labels)
+    return pd.Categorical(as_labels(obs[key]))
 
 
 def _clean_cells(counts: Counts, thresholds: Thresholds, account: _Account, source: str) -> Counts:
@@ -306,6 +312,8 @@ def _clean_cells(counts: Counts, thresholds: Thresholds, account: _Account, sour
         account.add("outliers", "cells", reason, counts.cells[outlier])
         counts = counts.take(np.flatnonzero(~outlier))
     counts.obs = counts.obs.reset_index(drop=True)
-    for column in counts.obs.select_dtypes("category"):
+    for column in counts.obs.columns[counts.obs.dtypes == "category"]:
         counts.obs[column] = counts.obs[column].cat.remove_unused_categories()
+    ours = counts.obs.columns.isin(OWN_CELL_COLUMNS)
+    counts.obs = counts.obs[[*counts.obs.columns[ours], *counts.obs.columns[~ours]]]
     return counts

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: What QC's account calls cells that are left out since they are nowhere.
 NO_PLACE = "cells without a place"
+#: Key of a table's `attrs`: its columns of several values per row, which are not read.
+NESTED = "nested"
 #: Of a number or a pointer to a text.
 VALUE_BYTES = 8
 
@@ -98,6 +100,7 @@ def read_parquet(path: Path, ignore_metadata: bool = False) -> "pd.DataFrame":
     require_memory(needed, f"the content of {path}")
     table = pq.read_table(path, columns=[field.name for field in columns], read_dictionary=texts)
     frame = table.to_pandas(ignore_metadata=ignore_metadata)
+    frame.attrs[NESTED] = [field.name for field in schema if field not in columns]
     for name in frame.columns[frame.dtypes == "category"]:
         frame[name] = frame[name].astype(object)
     return frame
@@ -164,9 +167,34 @@ def join(data: "ad.AnnData", matrix: Path, cells: "pd.DataFrame", table: Path) -
     position, warnings = match_cells(data.obs_names, matrix, cells.index, table)
     placed = position >= 0
     joined = keep(data, placed, NO_PLACE, f"no row in {table.name}")
-    joined.obs = cells.iloc[position[placed]]
+    of_matrix, joined.obs = joined.obs, cells.iloc[position[placed]]
     joined.uns["read_warnings"] = [*joined.uns.get("read_warnings", []), *warnings]
+    add_columns(joined, of_matrix, table.name)
+    if nested := cells.attrs.get(NESTED):
+        add_step(joined, "nested columns", f"several values per cell in {table.name}", nested)
     return joined
+
+
+def add_columns(data: "ad.AnnData", more: "pd.DataFrame", kept: str) -> None:
+    """Add columns of the same cells to `obs`; accounted for where it has others of their names, those of `kept`."""
+    names = [str(name) for name in more if name in data.obs and not _same_texts(data.obs[name], more[name])]
+    if names:
+        reason = f"two tables of the cells have them, with other values; those of {kept} are kept"
+        add_step(data, "columns of one name", reason, names)
+    for name in more.columns.difference(data.obs.columns, sort=False):
+        data.obs[name] = more[name].to_numpy()
+
+
+def add_step(data: "ad.AnnData", name: str, reason: str, columns) -> None:
+    """Account for columns of `obs` or `var` that are not kept."""
+    data.uns["read_steps"] = [*data.uns.get("read_steps", []), step(name, reason, columns, axis="columns")]
+
+
+def _same_texts(one: "pd.Series", other: "pd.Series") -> bool:
+    numbers = to_floats(one).to_numpy(), to_floats(other).to_numpy()
+    if not np.isnan(numbers[0]).all():
+        return bool(np.array_equal(*numbers, equal_nan=True))
+    return one.astype(str).tolist() == other.astype(str).tolist()
 
 
 def match_cells(cells: "pd.Index", matrix: Path, rows: "pd.Index", table: Path) -> tuple[np.ndarray, list[str]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spatialimpute.errors import InputError
-from spatialimpute.sources.cell_table import match_cells, read_cells, to_floats
+from spatialimpute.sources.cell_table import add_columns, match_cells, read_cells, to_floats
 from spatialimpute.sources.text import table_header
 from spatialimpute.sources.vocabulary import (
     CELL_ID_COLUMNS,
@@ -58,7 +58,7 @@ def read_sidecar(data: "ad.AnnData", counts: Path, path: Path) -> None:
     """Set the places of cells from a table with a cell id column and x, y[, z], in any order of rows.
 
     `obsm['spatial']` becomes a float array of shape (n_cells, 2 or 3), NaN for cells without a row, and
-    `uns['coordinate_unit']` "um", "px" or "unknown".
+    `uns['coordinate_unit']` "um", "px" or "unknown". The table's other columns are added to `obs`.
 
     Parameters
     ----------
@@ -76,6 +76,8 @@ def read_sidecar(data: "ad.AnnData", counts: Path, path: Path) -> None:
     places[position >= 0] = table[columns].to_numpy(dtype=np.float64)[position[position >= 0]]
     data.obsm["spatial"], data.uns["coordinate_unit"] = places, unit
     data.uns["read_warnings"] = [*data.uns.get("read_warnings", []), *warnings]
+    more = table.drop(columns=columns)
+    add_columns(data, more.iloc[position] if (position >= 0).all() else more.reindex(data.obs_names), counts.name)
 
 
 def _numbers(column: "pd.Series") -> np.ndarray:

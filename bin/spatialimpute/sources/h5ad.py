@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from spatialimpute.errors import InputError
 from spatialimpute.sources.base import Header, Source
+from spatialimpute.sources.cell_table import step
 from spatialimpute.sources.gene_columns import INDEX
 from spatialimpute.sources.hdf5 import open_hdf5, reading, require_hdf5_memory, texts, top_names
 from spatialimpute.sources.layers import USUAL, other_layers
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MATRICES = ("X", "raw", "raw.X")
+#: How a column of one value per row may be written as a group.
+COLUMN_GROUPS = ("categorical", "nullable-integer", "nullable-boolean", "nullable-string-array")
 GENE_TABLES = ("var", "raw/var", "raw.var")
 
 
@@ -112,7 +115,7 @@ def read_anndata_parts(file) -> "ad.AnnData":
     import anndata as ad
 
     layers, found = other_layers(file)
-    obs, var = ad.io.read_elem(file["obs"]), ad.io.read_elem(file["var"])
+    (obs, left_out), (var, genes_left_out) = _read_table(file["obs"]), _read_table(file["var"])
 
     def matrix(key: str, genes: "pd.DataFrame"):
         element = file[key]
@@ -124,18 +127,46 @@ def read_anndata_parts(file) -> "ad.AnnData":
 
     raw = None
     if "raw/X" in file:
-        raw_var = ad.io.read_elem(file["raw/var"])
+        raw_var, _ = _read_table(file["raw/var"])
         raw = {"X": matrix("raw/X", raw_var), "var": raw_var}
     keys = [key for key in file.get("obsm", ()) if key.casefold() in COORDINATE_KEYS]
     unit = "uns/coordinate_unit"
     has_unit = unit in file and getattr(file[unit], "shape", None) == ()  # anything else could be of any size
-    uns = {"coordinate_unit": ad.io.read_elem(file[unit])} if has_unit else {}
+    reason = "several values per row, or of a kind that only other software knows"
+    steps = [
+        step(f"nested columns of {name}", reason, names, "columns")
+        for name, names in (("obs", left_out), ("var", genes_left_out))
+        if names
+    ]
+    uns = {"other_layers": found} | ({"read_steps": steps} if steps else {})
+    if has_unit:
+        uns["coordinate_unit"] = ad.io.read_elem(file[unit])
     return ad.AnnData(
         X=matrix("X", var) if "X" in file and file["X"].attrs.get("encoding-type") != "null" else None,
         obs=obs,
         var=var,
         layers={key: matrix(f"layers/{key}", var) for key in (USUAL, *layers) if f"layers/{key}" in file},
         obsm={key: ad.io.read_elem(file["obsm"][key]) for key in keys},
-        uns=uns | {"other_layers": found},
+        uns=uns,
         raw=raw,
     )
+
+
+def _read_table(group) -> tuple["pd.DataFrame", list[str]]:
+    """A table's columns that hold one value per row, and the names of the others."""
+    import anndata as ad
+    import pandas as pd
+
+    if (group.attrs.get("encoding-type"), group.attrs.get("encoding-version")) != ("dataframe", "0.2.0"):
+        return ad.io.read_elem(group), []
+    index = ad.io.read_elem(group[group.attrs["_index"]])
+    names = list(group.attrs["column-order"])
+    plain = [name for name in names if _is_column(group[name])]
+    table = pd.DataFrame({name: ad.io.read_elem(group[name]) for name in plain}, index=pd.Index(index))
+    return table, [str(name) for name in names if name not in plain]
+
+
+def _is_column(item) -> bool:
+    if hasattr(item, "dtype"):
+        return item.ndim == 1 and not item.dtype.names
+    return item.attrs.get("encoding-type") in COLUMN_GROUPS

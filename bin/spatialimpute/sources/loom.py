@@ -8,10 +8,12 @@ import numpy as np
 
 from spatialimpute.errors import InputError
 from spatialimpute.sources.base import Header, Source
+from spatialimpute.sources.cell_table import step
 from spatialimpute.sources.gene_columns import INDEX
 from spatialimpute.sources.hdf5 import open_hdf5, reading, require_hdf5_memory, texts, top_names
 from spatialimpute.sources.layers import USUAL, other_layers
 from spatialimpute.sources.vocabulary import (
+    COORDINATE_KEYS,
     LOOM_CELL_ATTRIBUTES,
     LOOM_GENE_ATTRIBUTES,
     find_name,
@@ -65,7 +67,8 @@ class Loom(Source):
             x = loom.layers[""].sparse().T.tocsr()
             wanted = [key for key in (USUAL, *wanted) if key in loom.layers.keys()]
             layers = {key: loom.layers[key].sparse().T.tocsr() for key in wanted}
-        wide = {key: values for key, values in cells.items() if values.ndim == 2 and values.shape[1] > 1}
+        wide = {key: values for key, values in cells.items() if values.ndim >= 2 and values.shape[1] > 1}
+        places = {key: values for key, values in wide.items() if key.strip().casefold() in COORDINATE_KEYS}
         obs = pd.DataFrame({key: values.ravel() for key, values in cells.items() if key not in wide})
         var = pd.DataFrame({key: values.ravel() for key, values in genes.items() if values.size == x.shape[1]})
         gene_key = find_name(var.columns, LOOM_GENE_ATTRIBUTES)
@@ -78,4 +81,7 @@ class Loom(Source):
         names = numbered_cells(x.shape[0]) if cell_key is None else obs[cell_key].astype(str)
         obs.index, var.index = pd.Index(names), pd.Index(var[gene_key].astype(str))
         obs.index.name = var.index.name = None
-        return ad.AnnData(X=x, obs=obs, var=var, layers=layers, obsm=wide, uns={"other_layers": found})
+        data = ad.AnnData(X=x, obs=obs, var=var, layers=layers, obsm=places, uns={"other_layers": found})
+        if others := [key for key in wide if key not in places]:
+            data.uns["read_steps"] = [step("nested columns", "several values per cell", others, "columns")]
+        return data

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from spatialimpute.sources.base import Header
-from spatialimpute.sources.cell_table import column_names, join, place, read_cells, to_numbers
+from spatialimpute.sources.cell_table import column_names, join, place, read_cells, to_floats, to_numbers
 from spatialimpute.sources.folder import Folder
 from spatialimpute.sources.gene_columns import INDEX
 from spatialimpute.sources.text import SAFE_NUMBERS, open_rows, open_text, table_header, table_separator
@@ -43,7 +43,11 @@ class StarmapPlus(Folder):
         columns = column_names(path)
         cells = read_cells(path, ids=("NAME",)).set_index("NAME")
         n_types = int(cells.index[0] == "TYPE")
-        cells = cells.iloc[n_types:].copy()
+        kinds, cells = cells.iloc[:n_types], cells.iloc[n_types:].copy()
+        for name in kinds.columns[(kinds == "numeric").all()] if n_types else ():
+            numbers = to_floats(cells[name])
+            if (numbers.notna() == cells[name].notna()).all():
+                cells[name] = numbers
         axes = tuple(name for name in (*CENTERS, "Z") if name in columns)
         to_numbers(path, cells, axes, first_row=2 + n_types)
         data = join(_read_genes_in_rows(matrix), matrix, cells, path)
