@@ -50,9 +50,11 @@ def main(sheet_path, params_path, schema, sheet_schema, methods, base_dir, launc
         log.info("%s", sentence)
     with whole(out) as partial:
         partial.write_text(json.dumps(samples, indent=1, ensure_ascii=False) + "\n")
+    for text in (text for sample in samples for text in sample.get("notes", ())):
+        log.info("%s", text)
     for text in (text for sample in samples for text in sample.get("warnings", ())):
         log.warning("%s", text)
-    references = {entry["id"] for sample in samples for entry in sample["reference"]}
+    references = {entry["id"] for sample in samples for entry in sample["reference"] + sample["alternatives"]}
     log.info("%d samples, %d references, no problem found", len(samples), len(references))
 
 

@@ -111,6 +111,6 @@ def sheetRows(sheet) {
 // Files that the sheet's rows name.
 def sheetFiles(rows, folder) {
     return rows
-        .collectMany { row -> existingFiles([row.spatial, row.reference, row.genes].findAll().join(';'), folder) }
+        .collectMany { row -> existingFiles([row.spatial, row.reference, row.genes].findAll().join(';').replace('|', ';'), folder) }
         .unique()
 }

@@ -1,13 +1,15 @@
 """How far a reference fits a spatial sample, before anything is trained: genes, correlations of genes, cell types.
 
 What a model carries over from a reference is how genes vary together. So the correlations of all pairs of panel genes
-are compared between the two sides, within what their noise allows. Types are compared on genes other than those by which
-they were found: a spatial cell is given the likeliest type by one half of the genes, and the other half tells whether
-cells of that type have its profile. A type that is not there attracts cells by chance, whose other genes do not follow.
+are compared between the two sides, within what their noise allows. Types are compared on genes other than those by
+which they were found: a spatial cell is given the likeliest type by one half of the genes, and the other half tells
+whether cells of that type have its profile. A type that is not there attracts cells by chance, whose other genes do not
+follow.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -23,8 +25,8 @@ MAX_CELLS = 5_000
 FEWEST_DETECTED = 0.005
 #: Genes from which on correlations, and types, can be judged.
 FEWEST_GENES, FEWEST_GENES_FOR_TYPES = 15, 60
-#: Share of the attainable correlation below which the two sides do not agree: right pairs of docs/benchmarks.md have .43
-#: and more, another organ or single sorted types .18 and less.
+#: Share of the attainable correlation below which the two sides do not agree: right pairs of docs/benchmarks.md have
+#: .43 and more, another organ or single sorted types .18 and less.
 POOR = 0.3
 #: Where less is attainable, or the interval reaches further to either side, nothing can be said.
 FEWEST_ATTAINABLE, WIDEST = 0.3, 0.35
@@ -37,7 +39,7 @@ BEYOND = 0.2
 MUCH_BEYOND = 0.3
 #: Share of the panel below which it is said, and of shared names that match by case alone.
 FEW_SHARED, BY_CASE = 0.2, 0.5
-FEWEST_CELLS_OF_A_TYPE, FEWEST_TYPES, N_SPLITS, N_MARKERS = 15, 3, 5, 3
+FEWEST_CELLS, FEWEST_CELLS_OF_A_TYPE, FEWEST_TYPES, N_SPLITS, N_MARKERS = 30, 15, 3, 5, 3
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,10 @@ class Agreement:
     lower, upper : its 95% interval over genes (jackknife)
     attainable : what the noise of both sides' correlations leaves of 1
     verdict : `agrees`, `poor`, or `not judged`
-    lacking : types of the reference that are not seen among the spatial cells
-    beyond : groups of spatial cells that resemble no type of the reference; beyond_share : of all spatial cells
-    types_judged : whether types could be compared
-    warnings : what a person has to know before they use it
+    lacking : types of the reference that are not seen among the spatial cells; empty also where types were not judged
+    beyond : groups of spatial cells that resemble no type of the reference; beyond_share : of all spatial cells;
+        NaN where types were not judged
+    of_names, of_fit : warnings about the genes' names, and about how they vary, which the sample's headline repeats
     """
 
     reference: str
@@ -69,52 +71,63 @@ class Agreement:
     upper: float = np.nan
     attainable: float = np.nan
     verdict: str = "not judged"
-    types_judged: bool = False
     lacking: list[str] = field(default_factory=list)
     beyond: list[str] = field(default_factory=list)
     beyond_share: float = np.nan
-    warnings: list[str] = field(default_factory=list)
+    of_names: list[str] = field(default_factory=list)
+    of_fit: list[str] = field(default_factory=list)
+
+    @property
+    def warnings(self) -> list[str]:
+        """All of them."""
+        return self.of_names + self.of_fit
+
+    def in_words(self) -> str:
+        """One line for the log."""
+        text = f"{self.reference}: {self.n_shared} of {self.n_panel} panel genes"
+        if np.isnan(self.correlation):
+            return f"{text}; too few to compare how they vary together"
+        text += f"; correlation of gene-gene correlations {self.correlation:.2f} of {self.attainable:.2f} attainable"
+        return f"{text} ({self.verdict})"
 
 
 class SpatialSide:
-    """Some of a sample's cells, with the groups that they form, to be compared with one reference after the other.
-
-    Groups are the sample's own cell types, else clusters. `counts` are of all panel genes.
-    """
+    """Some of a sample's cells, to be compared with one reference after the other; `counts` are of all panel genes."""
 
     def __init__(self, counts: Counts, seed: int = 0):
-        self.genes, self.gene_ids = counts.genes, counts.gene_ids
-        self.counts = label(_draw(counts, seed), seed)
+        self._seed, self.counts = seed, _draw(counts, seed)
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """The sample's own cell types, else clusters, of each cell."""
+        return _labels(self.counts, self._seed)
 
 
 def compare(spatial: SpatialSide, reference: Counts, seed: int = 0) -> Agreement:
     """How far one reference fits; `reference` holds all its genes."""
-    matched = match_names(spatial.genes.tolist(), reference.genes.tolist(), spatial.gene_ids, reference.gene_ids)
-    exact = set(reference.genes)
-    by_case = sum(
-        name not in exact and name.casefold() == gene.casefold() for name, gene in matched.items()
-    )  # fmt: skip
-    found = Agreement(
-        reference.info.get("id", "reference"), len(spatial.genes), len(matched), by_case, 0,
-    )  # fmt: skip
-    one, other = spatial.counts, label(_draw(reference, seed), seed)
-    sides = [one.select(list(matched)), other.select(list(matched.values()))]
+    own, other = spatial.counts, _draw(reference, seed)
+    matched = match_names(own.genes.tolist(), other.genes.tolist(), own.gene_ids, other.gene_ids)
+    by_case = sum(name != gene and name.casefold() == gene.casefold() for name, gene in matched.items())
+    sides = [own.select(list(matched)), other.select(list(matched.values()))]
     detected = [np.asarray((X > 0).mean(axis=0)).ravel() >= FEWEST_DETECTED for X in sides]
     kept = np.flatnonzero(detected[0] & detected[1])
-    scores, labels = [], []
-    for counts, X in ((one, sides[0][:, kept]), (other, sides[1][:, kept])):
-        known = np.asarray(X.sum(axis=1)).ravel() > 0
-        scores.append(ZScore.fit(X).transform(X[known]) if known.any() else np.zeros((0, len(kept))))
-        labels.append(counts.obs["celltype"].astype(object).to_numpy()[known])
-    values = found.__dict__ | {"n_compared": len(kept)}
-    if len(kept) >= FEWEST_GENES and min(map(len, scores)) >= FEWEST_CELLS_OF_A_TYPE:
-        values |= _correlations(*scores, seed)
-        if len(kept) >= FEWEST_GENES_FOR_TYPES and values["verdict"] != "not judged":
-            values |= _types(scores, labels, np.array(list(matched.values()))[kept], seed)
-    return Agreement(**values | {"warnings": _warnings(values)})
+    counted = [np.flatnonzero(np.asarray(X[:, kept].sum(axis=1)).ravel()) for X in sides]
+    found = {
+        "reference": other.info.get("id", "reference"), "n_panel": len(own.genes), "n_shared": len(matched),
+        "n_by_case": by_case, "n_compared": len(kept),
+    }  # fmt: skip
+    if len(kept) >= FEWEST_GENES and min(map(len, counted)) >= FEWEST_CELLS:
+        rows = [X[cells][:, kept] for X, cells in zip(sides, counted, strict=True)]
+        scores = [ZScore.fit(X).transform(X) for X in rows]
+        found |= _correlations(*scores, seed)
+        if len(kept) >= FEWEST_GENES_FOR_TYPES and found["verdict"] != "not judged":
+            labels = spatial.groups[counted[0]], _labels(other, seed)[counted[1]]
+            found |= _types(scores, labels, np.array(list(matched.values()))[kept], seed)
+    agreement = Agreement(**found)
+    return replace(agreement, of_names=_of_names(agreement), of_fit=_of_fit(agreement))
 
 
-def table(found: Sequence[Agreement], used: Sequence[bool]) -> pd.DataFrame:
+def agreement_table(found: Sequence[Agreement], used: Sequence[bool]) -> pd.DataFrame:
     """A row per reference, with the columns of `references.tsv`."""
     rows = [
         {
@@ -133,6 +146,12 @@ def table(found: Sequence[Agreement], used: Sequence[bool]) -> pd.DataFrame:
 
 
 # --------------------------------------------------------------------------------- correlations of genes
+
+
+def _labels(counts: Counts, seed: int) -> np.ndarray:
+    """Cell types, else clusters; None where a cell has no type."""
+    labels = label(counts, seed).obs["celltype"].astype(object)
+    return labels.where(labels.notna(), None).to_numpy()
 
 
 def _draw(counts: Counts, seed: int) -> Counts:
@@ -215,7 +234,6 @@ def _types(scores: Sequence[np.ndarray], labels: Sequence[np.ndarray], genes: np
     share = pd.Series(labels[0]).value_counts(normalize=True)
     beyond = groups.index[resembles < BEYOND]
     return {
-        "types_judged": True,
         "lacking": [_named(types, name, genes) for name in types.index[lacking]],
         "beyond": [f"{_named(groups, name, genes)}, {share[name]:.0%} of the cells" for name in beyond],
         "beyond_share": float(share[beyond].sum()),
@@ -267,24 +285,34 @@ def _named(profiles: pd.DataFrame, name: str, genes: np.ndarray) -> str:
 # --------------------------------------------------------------------------------------------- in words
 
 
-def _warnings(found: dict) -> list[str]:
+def _of_names(found: Agreement) -> list[str]:
     warnings = []
-    if found["n_shared"] < FEW_SHARED * found["n_panel"]:
-        warnings.append(f"it has only {found['n_shared']} of {found['n_panel']} panel genes")
-    if found["n_by_case"] > BY_CASE * max(found["n_shared"], 1):
+    if found.n_shared < FEW_SHARED * found.n_panel:
+        warnings.append(f"it has only {found.n_shared} of {found.n_panel} panel genes")
+    if found.n_by_case > BY_CASE * max(found.n_shared, 1):
         warnings.append(
-            f"{found['n_by_case']} of {found['n_shared']} shared genes match by letter case alone, as those of two "
-            "species do (Gad1 of the mouse, GAD1 of man)"
+            f"{found.n_by_case} of {found.n_shared} shared genes match by letter case alone, as those of two species "
+            "do (Gad1 of the mouse, GAD1 of man)"
         )
-    if found["verdict"] == "poor":
+    return warnings
+
+
+def _of_fit(found: Agreement) -> list[str]:
+    warnings = []
+    if found.verdict == "poor":
         warnings.append(
-            f"genes vary together otherwise than in the sample (correlation {found['correlation']:.2f} of "
-            f"{found['attainable']:.2f} attainable): another tissue or species, cells sorted for few types, or names "
-            "that do not mean the same genes; do not rely on what it imputes"
+            f"genes vary together otherwise than in the sample (correlation {found.correlation:.2f} of "
+            f"{found.attainable:.2f} attainable): another tissue or species, cells sorted for few types, or names that "
+            "do not mean the same genes; do not rely on what it imputes"
         )
-    if found["types_judged"] and found["beyond_share"] >= MUCH_BEYOND:
+    if found.attainable < FEWEST_ATTAINABLE:
         warnings.append(
-            f"{found['beyond_share']:.0%} of the spatial cells resemble none of its types, so what is imputed there is "
-            "a guess: a sorted population, or a part of the tissue that it lacks"
+            "how genes vary together is mostly noise on one of the two sides (too few cells or counts, or genes that "
+            "do not depend on one another), so whether it fits cannot be judged"
+        )
+    if found.beyond_share >= MUCH_BEYOND:
+        warnings.append(
+            f"{found.beyond_share:.0%} of the spatial cells resemble none of its types, so what is imputed there is a "
+            "guess: a sorted population, or one that lacks a part of the tissue"
         )
     return warnings

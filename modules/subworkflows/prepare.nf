@@ -21,13 +21,14 @@ workflow PREPARE {
             gene_column: row.spatial_gene_column]
         [meta, row.spatial + (row.spatial_beside ?: [])]
     }
-    // One element per sample and reference; the place keeps the sheet's order of references.
+    // One element per sample and reference, the alternatives last; the place keeps the sheet's order of references.
     references = rows.flatMap { row ->
-        row.reference.withIndex().collect { reference, place ->
+        def all = row.reference + (row.alternatives ?: [])
+        all.withIndex().collect { reference, place ->
             def meta = [id: reference.id, role: 'reference', batch_key: reference.batch_key,
                 celltype_key: reference.celltype_key, source: withoutPart(reference.files[0], reference.part),
                 part: reference.part, gene_column: reference.gene_column]
-            [[meta, reference.files + (reference.beside ?: [])], groupKey(row.sample, row.reference.size()), place]
+            [[meta, reference.files + (reference.beside ?: [])], groupKey(row.sample, all.size()), [place, row.reference.size()]]
         }
     }
     raw = spatial
@@ -47,20 +48,21 @@ workflow PREPARE {
     clean_references = references
         .map { dataset, sample, place -> [dataset[0], sample, place] }
         .combine(clean.reference, by: 0)
-        .map { _meta, sample, place, counts, qc -> [sample, [place, counts, qc]] }
-        .groupTuple()
+        .map { _meta, sample, place, counts, qc -> [sample, place + [counts, qc]] }
+        .groupTuple(remainder: true) // an alternative whose QC failed is left out
         .map { sample, found ->
-            def ordered = found.sort { entry -> entry[0] }
-            [sample.toString(), ordered.collect { entry -> entry[1] }, ordered.collect { entry -> entry[2] }]
+            def (used, alternatives) = found.sort { entry -> entry[0] }.split { place, n_used, _counts, _qc -> place < n_used }
+            [sample.toString(), found[0][1], used, alternatives]
         }
+        .filter { _sample, n_used, used, _alternatives -> used.size() == n_used }
     datasets = clean.spatial
         .map { meta, counts, qc -> [meta.id, counts, qc] }
         .join(clean_references)
-        .map { sample, counts, qc, reference_counts, reference_qc ->
-            def meta = [id: sample, n_spatial: cellsIn([qc]), n_reference: cellsIn(reference_qc)]
-            [sample, meta, counts, reference_counts, [qc] + reference_qc]
+        .map { sample, counts, qc, _n_used, used, alternatives ->
+            def meta = [id: sample, n_spatial: cellsIn([qc]), n_reference: cellsIn(used*.getAt(3))]
+            [sample, meta, counts, used*.getAt(2), alternatives*.getAt(2), [qc] + (used + alternatives)*.getAt(3)]
         }
-    qc = datasets.map { _sample, meta, _counts, _references, qc -> [meta, qc] }
+    qc = datasets.map { _sample, meta, _counts, _references, _alternatives, qc -> [meta, qc] }
 
     requested = rows.map { row ->
         def (named, listed) = [shared_files.genes, row.genes].findAll().split { text -> existingFiles(text, workflow.launchDir) }
@@ -68,7 +70,7 @@ workflow PREPARE {
     }
     SELECT_GENES(
         datasets
-            .map { sample, meta, counts, reference_counts, _qc -> [sample, meta, counts, reference_counts] }
+            .map { sample, meta, counts, used, alternatives, _qc -> [sample, meta, counts, used, alternatives] }
             .join(requested)
             .map { group -> group[1..-1] },
         options.select_genes,

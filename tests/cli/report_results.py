@@ -6,6 +6,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from spatialimpute.agreement import Agreement, agreement_table
 from spatialimpute.files.counts import Counts
 from spatialimpute.files.gene_sets import GeneSets
 from spatialimpute.files.inputs import write_inputs
@@ -13,6 +14,11 @@ from spatialimpute.files.predictions import Predictions, write_predictions
 from spatialimpute.files.sealed import digest, seal, write_json
 
 METHODS = Path(__file__).resolve().parents[2] / "assets/methods.json"
+#: An alternative with everything that a person might have put into its names.
+POOR = Agreement(
+    "<b>other", 21, 20, 20, 18, 0.05, -0.1, 0.2, 0.8, "poor", ["=T <i>cell (high: <blink>)"], ["group <s>"], 0.4,
+    ["20 of 20 shared genes match by letter case alone"], ["genes vary together otherwise"],
+)  # fmt: skip
 
 
 def write_results(
@@ -100,7 +106,8 @@ def write_results(
         how={"shared": "in panel and reference", "folds": "stratified"},
         warnings=["two species: mouse and <human>"],
     )
-    write_inputs(folder / "inputs", sides[0], sides[1:], gene_sets, pd.DataFrame({"gene": genes}))
+    agreement = agreement_table([Agreement("atlas", 21, 20, 0, 20), POOR], [True, False])
+    write_inputs(folder / "inputs", sides[0], sides[1:], gene_sets, pd.DataFrame({"gene": genes}), agreement)
 
     write_history(results / "models", [(None, 0.0, seed) for seed in range(3)], rng)
     if latent:

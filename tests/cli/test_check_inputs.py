@@ -175,7 +175,7 @@ def test_sheets_that_are_none(folder, sheet, words):
 @pytest.mark.parametrize(
     "column, value, words",
     [
-        ("spatial_batch_key", "slise", "(it has: cell_type, slice); did you mean 'slice'?"),
+        ("spatial_batch_key", "slise", "(it has: slice, cell_type); did you mean 'slice'?"),
         ("reference_batch_key", "x", "no such column of the cells in ref.h5ad"),
         ("celltype_key", "celltype", "did you mean 'cell_type'?"),
         ("genes", "lists/genes.txt", "no such file"),
@@ -218,3 +218,38 @@ def test_the_example_files_fit_the_schemas():
     rows = list(csv.reader(open(ROOT / "assets" / "example_samplesheet.csv")))
     schema = json.loads((ROOT / "assets" / "schema_input.json").read_text())["items"]["properties"]
     assert rows[0] == list(schema) and all(len(row) == len(schema) for row in rows)
+
+
+def test_alternatives_are_checked_and_only_compared(folder):
+    result, samples = check(folder, [COLUMNS, ["s1", "placed.csv", "ref.h5ad | other/ref.h5ad;ref.h5ad", "MERFISH"]])
+    assert result.returncode == 0, result.stderr
+    (sample,) = samples
+    assert [entry["files"] for entry in sample["reference"]] == [[str(folder / "ref.h5ad")]]
+    assert [entry["files"] for entry in sample["alternatives"]] == [[str(folder / "other/ref.h5ad")]]
+    assert len({entry["id"] for entry in sample["reference"] + sample["alternatives"]}) == 2
+    assert "ref.h5ad and placed.csv share 2 gene names (reference)" in result.stderr
+    assert "share 2 gene names (alternative)" in result.stderr
+    result, _ = check(folder, [COLUMNS, ["s1", "placed.csv", "ref.h5ad|gone.h5ad", "MERFISH"]])
+    assert result.returncode == 65 and "found 'gone.h5ad', no such file" in result.stderr
+    result, _ = check(folder, [COLUMNS, ["s1", "placed.csv", "|", "MERFISH"]])
+    assert result.returncode == 65 and "expected a reference" in result.stderr
+
+
+def test_columns_that_may_hold_cell_types_are_named(folder):
+    obs = pd.DataFrame({"celltype_minor": ["a"] * 3, "celltype_major": ["b"] * 3, "donor": "d"}, index=list("abc"))
+    data = ad.AnnData(sp.csr_matrix(np.ones((3, 2), np.float32)), obs=obs, var=pd.DataFrame(index=["Sst", "Gad1"]))
+    data.write_h5ad(folder / "labels.h5ad")
+    sheet = [[*COLUMNS, "celltype_key"], ["s1", "placed.csv", "labels.h5ad", "MERFISH", ""]]
+    result, samples = check(folder, sheet)
+    words = "labels.h5ad: cell types may be in the columns celltype_minor, celltype_major; without celltype_key"
+    assert result.returncode == 0 and words in result.stderr and len(samples[0]["warnings"]) == 1
+    sheet[1][-1] = "celltype_major"
+    result, samples = check(folder, sheet)
+    assert result.returncode == 0 and "may be in" not in result.stderr and samples[0]["warnings"] == []
+
+
+def test_a_second_files_columns_may_be_keys(folder):
+    (folder / "keyed.csv").write_text("id,Gad1,Sst\na,1,2\n")
+    (folder / "keyed.coords.csv").write_text("id,x,y,slice\na,1,2,s\n")
+    sheet = [[*COLUMNS, "spatial_batch_key"], ["s1", "keyed.csv", "ref.h5ad", "MERFISH", "slice"]]
+    assert check(folder, sheet)[0].returncode == 0

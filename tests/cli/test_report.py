@@ -89,9 +89,22 @@ def test_a_sample_writes_every_section_and_figure(several_samples):
     folder = several_samples[0] / "cortex_A"
     assert set(sections(folder, "cortex_A")) == {
         "summary", "headline", "gene_verdicts", "methods_table", "scores", "best_and_worst", "gene_table", "maps",
-        "latent", "qc_kept", "qc_dropped", "qc_n_counts", "qc_n_genes", "overlap", "overlap_table", "training", "kappa",
+        "latent", "qc_kept", "qc_dropped", "qc_n_counts", "qc_n_genes", "overlap", "overlap_table", "references",
+        "training", "kappa",
     }  # fmt: skip
     assert {path.name for path in (folder / "figures").iterdir()} == {"maps.png", "latent_umap.png"}
+
+
+def test_references_stand_side_by_side(several_samples):
+    folder, html = several_samples
+    rows = sections(folder / "cortex_A", "cortex_A")["references"]["data"]
+    used, other = rows["cortex_A: atlas (reference)"], rows["cortex_A: &lt;b&gt;other (reference)"]
+    assert used == {"verdict": "not judged", "used": "used", "n_shared": 20, "n_compared": 20, "warnings": "",
+                    "lacking": "", "beyond": ""}  # fmt: skip
+    assert other["verdict"] == "poor" and other["used"] == "alternative" and other["interval"] == "-0.10 to 0.20"
+    assert other["lacking"].endswith("=T &lt;i&gt;cell (high: &lt;blink&gt;)") and not other["lacking"].startswith("=")
+    assert other["beyond"] == "40%<br>group &lt;s&gt;" and other["warnings"].count("<br>") == 1
+    assert "<blink>" not in html and "genes vary together otherwise" in html
 
 
 def test_general_statistics_put_the_scores_beside_each_other(several_samples):

@@ -79,6 +79,34 @@ def test_inputs(folder, selected):
     assert facts["measured"].sum() == 15 and facts["reference_mean"].notna().all()
 
 
+def test_every_reference_is_compared_and_alternatives_are_not_used(folder, run):
+    write(folder / "other.h5ad", [gene.upper() for gene in GENES[:12]] + GENES[12:20], 40, 3)
+    write(folder / "far.h5ad", GENES[:2] + ["X1", "X2"], 40, 4)
+    result = run("--alternative", "other.h5ad", "--alternative", "far.h5ad")
+    assert result.code == 0, result.stderr
+    inputs = SampleInputs(folder / "inputs")
+    assert [path.name for path in inputs.reference_paths] == ["reference1.h5ad"]
+    table = inputs.agreement.set_index("reference")
+    assert table.index.tolist() == ["reference", "other", "far"] and table["used"].tolist() == [True, False, False]
+    assert table["n_panel"].tolist() == [16] * 3 and table["n_shared"].tolist() == [15, 15, 2]
+    assert table["n_by_case"].tolist() == [0, 12, 0]
+    assert "match by letter case alone" in table["warnings"]["other"]
+    assert "far: it has only 2 of 16 panel genes" in result.stderr
+    assert not any("letter case" in text for text in inputs.gene_sets.warnings)
+
+
+def test_a_reference_that_does_not_fit_is_in_the_headlines_warnings(folder, selected):
+    rng = np.random.default_rng(0)
+    for name, n, genes in (("spatial.in.h5ad", 400, GENES[:20]), ("reference.h5ad", 500, GENES)):
+        X = rng.poisson(3 * np.exp(rng.normal(0, 1, (n, 3)) @ rng.normal(0, 1, (3, len(genes)))))
+        cells = np.array([f"c{i}" for i in range(n)])
+        counts = Counts(sp.csr_matrix(X, dtype=np.float32), np.array(genes), cells, pd.DataFrame(index=cells))
+        write_counts(folder / name, counts)
+    found = selected()
+    assert found.agreement["verdict"].tolist() == ["poor"]
+    assert any("genes vary together otherwise than in the sample" in text for text in found.gene_sets.warnings)
+
+
 def test_names_of_another_case_are_the_references_in_all_that_follows(folder, selected):
     exact, inputs = selected().spatial(), selected(spatial="upper.h5ad")
     assert inputs.gene_sets.shared == GENES[:15]

@@ -79,6 +79,18 @@ class BothSides:
         texts = two_species([(name, one.values()) for name, one in zip(names, known, strict=True)])
         return [f"sample '{sample['sample']}': {text}" for text in texts]
 
+    def notes(self, sample: dict) -> list[str]:
+        """How many gene names each reference, alternatives too, has in common with the spatial file."""
+        path = sample["spatial"][0]
+        notes, own = [], self.spellings(path)
+        for which, word in (("reference", "reference"), ("alternatives", "alternative")):
+            for other in (reference["files"][0] for reference in sample[which]):
+                known = self.spellings(other)
+                if own is not None and known is not None:
+                    n, names = len(set(own) & set(known)), f"{Path(other).name} and {Path(path).name}"
+                    notes.append(f"sample '{sample['sample']}': {names} share {n} gene names ({word})")
+        return notes
+
     def _turned(self, sample: str, paths: list[str]) -> list[str]:
         """Files whose rows are genes or molecules: their labels are the other side's genes, their columns are not."""
         sides = [paths[:1], paths[1:]]

@@ -91,6 +91,7 @@ def _check_genes(params: dict, contents: dict, samples: list[dict]) -> list[str]
         problems += sides.shared_problems(sample, params.get("min_shared_genes"))
         sample["others"] = sides.others(sample)
         sample["warnings"] = [*sample["warnings"], *sides.warnings(sample)]
+        sample["notes"] = sides.notes(sample) if sample["spatial"] else []
     return list(dict.fromkeys(problems))
 
 

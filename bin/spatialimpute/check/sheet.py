@@ -15,16 +15,13 @@ from spatialimpute.errors import InputError
 from spatialimpute.nearest import did_you_mean
 from spatialimpute.sources import Header, folders_of, open_source, split_address, split_part
 from spatialimpute.sources.coordinates import find_sidecar, sidecar_columns
-from spatialimpute.sources.labels import is_plain, label_columns
+from spatialimpute.sources.labels import hint
 from spatialimpute.sources.tenx_mtx import matrices
 from spatialimpute.sources.text import table_header
-from spatialimpute.sources.vocabulary import CELLTYPE_COLUMNS, base_name, find_name
+from spatialimpute.sources.vocabulary import base_name
 from spatialimpute.technologies import canonical_technology
 
 __all__ = ["Sheet", "numbered"]
-
-#: Columns that a warning names.
-N_LABEL_COLUMNS = 8
 
 
 class Sheet:
@@ -87,22 +84,23 @@ class Sheet:
             bad.add(name)
             self._problem(row, name, value, spec["errorMessage"] + did_you_mean(value, spec.get("enum", ())))
         spatial = self._check_spatial(row) if "spatial" in cells and "spatial" not in bad else []
-        references = []
+        references, alternatives = [], []
         if "reference" in cells and "reference" not in bad:
-            references = self._check_references(row, spatial)
-        self._check_celltype_key(row, [spatial, *references])
+            references, alternatives = self._check_references(row, spatial)
+        self._check_celltype_key(row, [spatial, *references, *alternatives])
         return {
             "sample": cells.get("sample"),
             "spatial": spatial,
             "spatial_beside": self._beside.get(Path(spatial[0]), []) if spatial else [],
             "spatial_part": _part(spatial[0]) if spatial else None,
             "reference": [self._reference(row, files[0]) for files in references if files],
+            "alternatives": [self._reference(row, files[0]) for files in alternatives if files],
             "technology": cells.get("technology"),
             "spatial_batch_key": cells.get("spatial_batch_key"),
             "reference_batch_key": cells.get("reference_batch_key"),
             "celltype_key": cells.get("celltype_key"),
             "genes": None if "genes" in bad else self._check_genes(row),
-            "warnings": self._label_warnings(row, [spatial, *references]),
+            "warnings": self._label_warnings(row, [spatial, *references, *alternatives]),
         }
 
     def _check_spatial(self, row: Row) -> list[str]:
@@ -135,10 +133,24 @@ class Sheet:
         self._check_key(row, "spatial_batch_key", name, header)
         return [str(path)] + ([str(sidecar)] if sidecar else [])
 
-    def _check_references(self, row: Row, spatial: list[str]) -> list[list[str]]:
+    def _check_references(self, row: Row, spatial: list[str]) -> tuple[list[list[str]], list[list[str]]]:
+        """The references that are used, and those that are only compared with them, each once."""
+        used: list[list[str]] = []
+        alternatives: list[list[str]] = []
+        for names in row.cells["reference"].split("|"):
+            found = self._check_together(row, names, spatial)
+            if not used:
+                used = found
+            else:
+                alternatives += [files for files in found if files not in used + alternatives]
+        if not row.cells["reference"].strip("|; "):
+            self._problem(row, "reference", row.cells["reference"], "expected a reference beside the separators")
+        return used, alternatives
+
+    def _check_together(self, row: Row, names: str, spatial: list[str]) -> list[list[str]]:
         """One list of files per reference; an empty one for a reference with a problem."""
         files: list[list[str]] = []
-        for name in (part.strip() for part in row.cells["reference"].split(";")):
+        for name in (part.strip() for part in names.split(";")):
             if not name:
                 continue
             if "://" in name:
@@ -198,15 +210,9 @@ class Sheet:
         warnings = []
         for path in (Path(paths[0]) for paths in files if paths):
             header = self._headers.get(path)
-            if header is None or row.cells.get("celltype_key") in header.columns:
-                continue
-            names = label_columns(header.columns)
-            if names and not is_plain(names[0]) and (len(names) > 1 or find_name(names, CELLTYPE_COLUMNS) is None):
-                shown = ", ".join(names[:N_LABEL_COLUMNS])
-                warnings.append(
-                    f"sample {row.cells.get('sample')!r}: {path.name}: cell types may be in the column{'s' * (len(names) > 1)} "
-                    f"{shown}; without celltype_key the first of them that holds labels is taken: name the right one there"
-                )
+            if header is not None and row.cells.get("celltype_key") not in header.columns:
+                if text := hint(header.columns):
+                    warnings.append(f"sample {row.cells.get('sample')!r}: {path.name}: {text}")
         return warnings
 
     def _check_genes(self, row: Row) -> str | None:
@@ -248,7 +254,7 @@ class Sheet:
         for column, key in (("reference_batch_key", "batch_key"), ("celltype_key", "celltype_key")):
             chosen: dict[str, tuple[str, Row]] = {}
             pairs = zip(self.rows, samples, strict=True)
-            entries = [(row, entry) for row, sample in pairs for entry in sample["reference"]]
+            entries = [(row, entry) for row, sample in pairs for entry in sample["reference"] + sample["alternatives"]]
             for row, entry in entries:
                 value = entry[key]
                 if value is None:

@@ -4,6 +4,7 @@ spatial.h5ad       all spatial cells x the shared genes, in the order of the gen
 reference1.h5ad …  all cells of a reference x the modeled genes that it has; obs['depth']
 gene_sets.json     which genes are shared, modeled, imputed and held out, and which cells are scored
 gene_facts.tsv     per target gene, what the counts say of it
+references.tsv     how far each reference fits, alternatives that are not used among them
 """
 
 from collections.abc import Sequence
@@ -49,6 +50,12 @@ class SampleInputs:
     def gene_facts(self) -> pd.DataFrame:
         """A row per target, in the targets' order; see :mod:`spatialimpute.gene_facts`."""
         return read_tsv(self.folder / "gene_facts.tsv").set_index("gene")
+
+    @property
+    def agreement(self) -> pd.DataFrame | None:
+        """A row per reference; see :mod:`spatialimpute.agreement`. None where none was compared."""
+        path = self.folder / "references.tsv"
+        return read_tsv(path, texts=("reference", "lacking", "beyond", "warnings")) if path.exists() else None
 
     @cached_property
     def gene_columns(self) -> pd.DataFrame:
@@ -111,7 +118,12 @@ def _first_value(name: str, tables: Sequence[pd.DataFrame], genes: Sequence[str]
 
 
 def write_inputs(
-    folder: str | Path, spatial: Counts, references: Sequence[Counts], gene_sets: GeneSets, gene_facts: pd.DataFrame
+    folder: str | Path,
+    spatial: Counts,
+    references: Sequence[Counts],
+    gene_sets: GeneSets,
+    gene_facts: pd.DataFrame,
+    agreement: pd.DataFrame | None = None,
 ) -> None:
     """Write a sample's inputs.
 
@@ -119,6 +131,7 @@ def write_inputs(
     ----------
     spatial, references : canonical counts, of all their genes
     gene_facts : with a column `gene`, a row per target
+    agreement : a row per reference that was compared
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -130,4 +143,6 @@ def write_inputs(
         kept.obs = kept.obs.assign(**{DEPTH: reference.X @ in_common})
         write_counts(folder / f"reference{i}.h5ad", kept)
     write_tsv(folder / "gene_facts.tsv", gene_facts)
+    if agreement is not None:
+        write_tsv(folder / "references.tsv", agreement)
     write_gene_sets(folder / "gene_sets.json", gene_sets)

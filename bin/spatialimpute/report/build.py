@@ -6,7 +6,13 @@ from pathlib import Path
 import anndata as ad
 
 from spatialimpute.files.imputed import open_imputed
-from spatialimpute.report import accuracy_sections, gene_sections, qc_sections, training_sections
+from spatialimpute.report import (
+    accuracy_sections,
+    gene_sections,
+    qc_sections,
+    reference_sections,
+    training_sections,
+)
 from spatialimpute.report.content import SectionWriter, escape
 from spatialimpute.report.inputs import Sample
 
@@ -37,6 +43,7 @@ def write_report(sample: Sample, out_dir: str | Path) -> None:
         write_latent(writer, sample, figures)
     qc_sections.write_qc(writer, sample)
     qc_sections.write_overlap(writer, sample)
+    reference_sections.write_references(writer, sample)
     training_sections.write_training(writer, sample)
 
 

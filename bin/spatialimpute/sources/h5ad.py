@@ -81,9 +81,14 @@ def refuse_without_matrix(file, path: Path) -> None:
 
 
 def element_names(file, key: str) -> list[str]:
-    """Names in a group, or of a compound dataset's fields; none where there is no such element."""
+    """Names in a group, a table's in its own order, or of a compound dataset's fields; none where there is no such
+    element."""
     item = file[key] if key in file else ()
-    names = (item.dtype.names or ()) if hasattr(item, "dtype") else item
+    if hasattr(item, "dtype"):
+        names = item.dtype.names or ()
+    else:
+        order = {str(name): i for i, name in enumerate(getattr(item, "attrs", {}).get("column-order", ()))}
+        names = sorted(item, key=lambda name: order.get(name, len(order)))
     return [str(name) for name in names if name not in ("_index", "__categories")]
 
 

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Iterable
 
-from spatialimpute.sources.vocabulary import CELLTYPE_COLUMNS
+from spatialimpute.sources.vocabulary import CELLTYPE_COLUMNS, find_name
 
+#: Columns that a text names.
+N_NAMED = 8
 #: Names, without what separates their words, that mean nothing else.
 PLAIN = ("celltype", "celltypes", "celltypename", "celllabel", "celllabels")
 #: Words of names that hold labels, the likeliest first: a column is as likely as the first of them that it has.
@@ -64,6 +66,18 @@ def _kind(words: list[str]) -> int | None:
                 return None
             return 2 + i
     return 2 + len(KINDS) if ALONE & texts and texts <= ALONE | BESIDE else None
+
+
+def hint(names: Iterable[str]) -> str | None:
+    """What to say of a file of these columns where it is not plain which of them holds cell types."""
+    found = label_columns(names)
+    if not found or is_plain(found[0]) or (len(found) == 1 and find_name(found, CELLTYPE_COLUMNS) is not None):
+        return None
+    several = "s" if len(found) > 1 else ""
+    return (
+        f"cell types may be in the column{several} {', '.join(found[:N_NAMED])}; without celltype_key the first that "
+        "holds labels is taken: name the right one there"
+    )
 
 
 def label_columns(names: Iterable[str]) -> list[str]:

@@ -38,12 +38,12 @@ process CHECK_INPUTS {
 // What the Python step would write for a valid sheet, without opening a file.
 def stubSamples(rows, folder) {
     def samples = rows.collect { row ->
+        def (used, alternatives) = [row.reference.tokenize('|')[0], row.reference.tokenize('|').drop(1)]
         [
             sample: row.sample,
             spatial: [file(folder).resolve(row.spatial).toString()],
-            reference: row.reference.tokenize(';').collect { name ->
-                [id: file(name).baseName, files: [file(folder).resolve(name).toString()]]
-            },
+            reference: stubReferences(used, folder),
+            alternatives: stubReferences(alternatives.join(';'), folder),
             technology: row.technology,
             spatial_batch_key: row.spatial_batch_key,
             reference_batch_key: row.reference_batch_key,
@@ -52,4 +52,10 @@ def stubSamples(rows, folder) {
         ]
     }
     return groovy.json.JsonOutput.toJson(samples)
+}
+
+def stubReferences(names, folder) {
+    return names.tokenize(';').collect { name ->
+        [id: file(name.trim()).baseName, files: [file(folder).resolve(name.trim()).toString()]]
+    }
 }

@@ -2,7 +2,8 @@ include { flags ; quote } from '../../functions.nf'
 
 process SELECT_GENES {
     tag "${meta.id}"
-    memory { (2.GB + 4.KB * meta.n_spatial + 100.KB * meta.n_reference) * task.attempt }
+    // Alternatives are read one at a time; compressed counts take up to so much more in memory.
+    memory { (2.GB + 4.KB * meta.n_spatial + 100.KB * meta.n_reference + 20.B * largest(alternatives)) * task.attempt }
     conda "${moduleDir}/../../../containers/envs/core/conda.yml"
     container "${params.container_registry}spatialimpute-core:${workflow.manifest.version}"
 
@@ -10,6 +11,7 @@ process SELECT_GENES {
     tuple val(meta),
         path(spatial, stageAs: 'spatial.h5ad'),
         path(references, stageAs: 'reference?.h5ad', arity: '1..*'),
+        path(alternatives, stageAs: 'alternative?.h5ad', arity: '0..*'),
         val(requested),
         path(requested_files, stageAs: 'requested/?/*', arity: '0..*'),
         val(gene_folds)
@@ -18,7 +20,7 @@ process SELECT_GENES {
 
     output:
     tuple val(meta), path('inputs'), emit: inputs
-    path "${meta.id}/counts/gene_sets.json"
+    path "${meta.id}/counts/{gene_sets.json,references.tsv}"
     tuple val(task.process), val('scanpy'), eval('python3 -c "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))" scanpy'), topic: versions
 
     script:
@@ -26,6 +28,7 @@ process SELECT_GENES {
         sample: meta.id,
         spatial: spatial,
         reference: references,
+        alternative: alternatives,
         genes: requested + requested_files,
         gene_folds: gene_folds ? 'gene_folds.json' : null,
     ])
@@ -33,13 +36,18 @@ process SELECT_GENES {
     ${gene_folds ? "printf '%s' ${quote(gene_folds)} > gene_folds.json" : ''}
     select_genes.py ${given} ${options}
     mkdir -p ${meta.id}/counts
-    cp inputs/gene_sets.json ${meta.id}/counts
+    cp inputs/gene_sets.json inputs/references.tsv ${meta.id}/counts
     """
 
     stub:
     """
     mkdir -p inputs ${meta.id}/counts
     for reference in ${references}; do ln -s ../\$reference inputs; done
-    touch inputs/spatial.h5ad inputs/gene_sets.json inputs/gene_facts.tsv ${meta.id}/counts/gene_sets.json
+    touch inputs/spatial.h5ad inputs/gene_sets.json inputs/gene_facts.tsv
+    touch inputs/references.tsv ${meta.id}/counts/gene_sets.json ${meta.id}/counts/references.tsv
     """
+}
+
+def largest(files) {
+    return files.collect { path -> path.size() }.max() ?: 0
 }
