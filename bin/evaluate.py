@@ -84,6 +84,9 @@ def main(sample, folder, predicted, missing, preset, verdict_pass, verdict_warn)
     }
     write_json("evaluation.json", evaluation)
     log.info("%s: %s (%s)", sample, judged.verdict, reason)
+    for gene, text in genes.set_index("gene")["suspect"].items():
+        if text:
+            log.warning("%s: panel gene %s: %s", sample, gene, text)
     log.info("%s: kappa %g, kNN weight %g", sample, kappa["kappa"], result.knn_weight)
 
 

@@ -124,6 +124,8 @@ def write_results(
     table["detected_fraction"] = np.where(table["measured"], 0.3, np.nan)
     table["reference_detected_fraction"] = 0.4
     table["moran_i"] = rng.uniform(0, 1, len(genes))
+    table["score_expected"], table["suspect"] = np.where(table["measured"], 0.4, np.nan), ""
+    table.loc[0, "suspect"] = "=not <i>what</i> is predicted"
     if folds:
         write_history(results / "cv/models", [(f, k, 0) for f in range(folds) for k in kappas], rng)
         write_crossvalidation(

@@ -102,7 +102,7 @@ def sample(tmp_path_factory):
     alone = fit_blend(mean_frequencies(stacks, spatial, gene_sets, gene_sets.targets), {}, {})
     write_blend(folder / "models_alone", alone, gene_sets.targets, None)
     scores = pd.DataFrame({"gene": shared, "fold": "1", "detected": 50, "spearman": 0.4})
-    scores = scores.assign(spearman_partial=np.linspace(0, 0.5, 16), spearman_fraction=0.3)
+    scores = scores.assign(spearman_partial=np.linspace(0, 0.5, 16), spearman_fraction=0.3, promised=0.3)
     write_tsv(folder / "genes.tsv", gene_table(inputs.gene_facts, scores, 0.2, 0.1))
     write_json(folder / "evaluation.json", {"genes_digest": digest(folder / "genes.tsv")})
     return folder

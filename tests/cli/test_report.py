@@ -88,9 +88,9 @@ def plant(path: Path, key: str, value) -> None:
 def test_a_sample_writes_every_section_and_figure(several_samples):
     folder = several_samples[0] / "cortex_A"
     assert set(sections(folder, "cortex_A")) == {
-        "summary", "headline", "gene_verdicts", "methods_table", "scores", "best_and_worst", "gene_table", "maps",
-        "latent", "qc_kept", "qc_dropped", "qc_n_counts", "qc_n_genes", "overlap", "overlap_table", "references",
-        "training", "kappa",
+        "summary", "headline", "gene_verdicts", "methods_table", "scores", "best_and_worst", "gene_table",
+        "suspects", "maps", "latent", "qc_kept", "qc_dropped", "qc_n_counts", "qc_n_genes", "overlap", "overlap_table",
+        "references", "training", "kappa",
     }  # fmt: skip
     assert {path.name for path in (folder / "figures").iterdir()} == {"maps.png", "latent_umap.png"}
 
@@ -105,6 +105,14 @@ def test_references_stand_side_by_side(several_samples):
     assert other["lacking"].endswith("=T &lt;i&gt;cell (high: &lt;blink&gt;)") and not other["lacking"].startswith("=")
     assert other["beyond"] == "40%<br>group &lt;s&gt;" and other["warnings"].count("<br>") == 1
     assert "<blink>" not in html and "genes vary together otherwise" in html
+
+
+def test_panel_genes_to_look_at(several_samples):
+    folder, html = several_samples
+    (name, row), *others = sections(folder / "cortex_A", "cortex_A")["suspects"]["data"].items()
+    assert name == "cortex_A: Gene0" and not others and row["expected"] == 0.4 and row["detected_fraction"] == 30
+    assert row["suspect"].endswith("=not &lt;i&gt;what&lt;/i&gt; is predicted") and not row["suspect"].startswith("=")
+    assert "Panel genes to look at" in html
 
 
 def test_general_statistics_put_the_scores_beside_each_other(several_samples):

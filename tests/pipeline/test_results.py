@@ -11,11 +11,12 @@ from safetensors import safe_open
 SAMPLES = ("cortex_1", "cortex_2")
 SCORES = (
     "sample method kappa place fold gene n_cells detected spearman spearman_fraction spearman_partial pearson rmse_z "
-    "ssim jsd"
+    "ssim jsd promised"
 ).split()
 GENES = (
     "gene measured fold spearman spearman_partial spearman_fraction n_detected detected_fraction "
-    "reference_detected_fraction reference_mean moran_i score score_lower score_upper verdict reason"
+    "reference_detected_fraction reference_mean moran_i score score_lower score_upper verdict reason "
+    "score_expected suspect"
 ).split()
 
 

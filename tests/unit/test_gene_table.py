@@ -32,6 +32,7 @@ def scores_of(gene_sets):
             "spearman": rng.random(15),
             "spearman_partial": np.linspace(0, 0.3, 15),
             "spearman_fraction": rng.random(15),
+            "promised": 0.3,
             "detected": 50,
         }
     )

@@ -61,8 +61,8 @@ def evaluate(
         final = Predictions(
             mean[:, columns], None, truth.cells, of_fold.genes, truth.fold[columns], FINAL, files[0].sample
         )
-        tables.append(score_fold(final, of_fold))
-        tables += [score_fold(file.read(name), of_fold) for file in files]
+        others = (score_fold(file.read(name), of_fold) for file in files)
+        tables.append(pd.concat([score_fold(final, of_fold), *others], ignore_index=True))
     return Evaluation(
         prediction=Predictions(mean, sd, truth.cells, truth.genes, truth.fold, FINAL, files[0].sample),
         scores=in_order(tables),

@@ -3,12 +3,13 @@
 import numpy as np
 import pandas as pd
 
+from spatialimpute.evaluation.suspects import suspects
 from spatialimpute.evaluation.verdicts import verdicts
 
 COLUMNS = [
     "gene", "measured", "fold", "spearman", "spearman_partial", "spearman_fraction", "n_detected",
     "detected_fraction", "reference_detected_fraction", "reference_mean", "moran_i", "score", "score_lower",
-    "score_upper", "verdict", "reason",
+    "score_upper", "verdict", "reason", "score_expected", "suspect",
 ]  # fmt: skip
 
 
@@ -33,4 +34,6 @@ def gene_table(gene_facts: pd.DataFrame, scores: pd.DataFrame | None, passes: fl
         table.loc[scores.index, "score"] = scores["spearman_partial"]
         judged = verdicts(scores, passes, warns)
         table.loc[judged.index, ["verdict", "reason"]] = judged
+    promised = pd.Series(dtype=float) if scores is None else scores["promised"]
+    table[["score_expected", "suspect"]] = suspects(table, promised)
     return table.rename_axis("gene").reset_index()[COLUMNS]

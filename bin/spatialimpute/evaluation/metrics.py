@@ -81,6 +81,19 @@ def jsd(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.where((sum_x > 0) == (sum_y > 0), divergence, np.log(2))
 
 
+def promised(counts: np.ndarray, expected: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """The correlation given the total that counts would have with the prediction if it were true.
+
+    That of Poisson counts whose means are `expected`, brought to the counts' own mean: sqrt(V / (V + m)), with their
+    mean m and the variance V that they have at a given total; 0 for a prediction that follows from the total.
+    """
+    expected = expected * _divide(counts.mean(axis=0), expected.mean(axis=0))
+    centered, of_total = _center(expected), _center(np.asarray(total, dtype=np.float64)[:, None])
+    slope = (of_total * centered).sum(axis=0) / max((of_total**2).sum(), 1e-12)
+    variance = ((centered - of_total * slope) ** 2).mean(axis=0)
+    return np.sqrt(_divide(variance, variance + expected.mean(axis=0)))
+
+
 def score_genes(counts: np.ndarray, prediction: np.ndarray, total: np.ndarray) -> pd.DataFrame:
     """All scores of each gene, with the one treatment of library size that every method gets.
 
@@ -92,9 +105,9 @@ def score_genes(counts: np.ndarray, prediction: np.ndarray, total: np.ndarray) -
 
     Returns
     -------
-    DataFrame, one row per gene: `n_cells`, `detected` (cells with a count), `spearman`, `pearson`, `rmse_z`,
-    `ssim`, `jsd` of counts against prediction × total, `spearman_fraction` of counts / total against the
-    prediction, `spearman_partial` of counts and prediction given the total.
+    DataFrame, one row per gene: `n_cells`, `detected` (cells with a count), `promised` by the prediction of itself;
+    `spearman`, `pearson`, `rmse_z`, `ssim`, `jsd` of counts against prediction × total, `spearman_fraction` of counts /
+    total against the prediction, `spearman_partial` of counts and prediction given the total.
     """
     total = np.asarray(total, dtype=np.float64)
     parts, width = [], _genes_at_once(len(total))
@@ -106,6 +119,7 @@ def score_genes(counts: np.ndarray, prediction: np.ndarray, total: np.ndarray) -
         part = {
             "n_cells": len(x),
             "detected": (x > 0).sum(axis=0),
+            "promised": promised(x, expected, total),
             "spearman": spearman(x, expected),
             "spearman_fraction": spearman(x / total[:, None], y),
             "spearman_partial": spearman_partial(x, y, total),

@@ -10,7 +10,7 @@ from spatialimpute.files.predictions import Predictions
 
 COLUMNS = [
     "sample", "method", "kappa", "place", "fold", "gene", "n_cells", "detected", "spearman", "spearman_fraction",
-    "spearman_partial", "pearson", "rmse_z", "ssim", "jsd",
+    "spearman_partial", "pearson", "rmse_z", "ssim", "jsd", "promised",
 ]  # fmt: skip
 
 

@@ -23,7 +23,7 @@ OWN_CELL_COLUMNS = (
 OWN_GENE_COLUMNS = (
     "gene", "gene_id", "measured", "fold", "spearman", "spearman_partial", "spearman_fraction", "n_detected",
     "detected_fraction", "reference_detected_fraction", "reference_mean", "moran_i", "score", "score_lower",
-    "score_upper", "verdict", "reason",
+    "score_upper", "verdict", "reason", "score_expected", "suspect",
 )  # fmt: skip
 #: Rows whose columns are picked at a time.
 BLOCK_ROWS = 65_536

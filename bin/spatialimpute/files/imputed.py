@@ -19,7 +19,7 @@ SCHEMA_VERSION = "2"
 #: What may stand beside the mean.
 LAYERS = ("sd", "lower", "upper")
 #: Columns of the gene table that hold text.
-TEXTS = ("gene_id", "fold", "verdict", "reason")
+TEXTS = ("gene_id", "fold", "verdict", "reason", "suspect")
 #: Values (cells x genes x arrays) up to which `auto` is h5ad: some ten gigabytes on disk.
 MAX_H5AD_VALUES = 4_000_000_000
 

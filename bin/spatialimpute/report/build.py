@@ -37,6 +37,7 @@ def write_report(sample: Sample, out_dir: str | Path) -> None:
         accuracy_sections.write_accuracy(writer, sample)
     if sample.genes is not None:
         gene_sections.write_genes(writer, sample)
+        gene_sections.write_suspects(writer, sample)
     if sample.predictions is not None:
         write_maps(writer, sample, figures)
     if sample.latent is not None:

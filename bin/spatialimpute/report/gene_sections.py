@@ -18,6 +18,7 @@ from spatialimpute.report.inputs import Sample
 MAX_GENES = 300
 MAX_BEST_AND_WORST = 5  # with more rows in all, MultiQC folds the table
 
+SHARES = ("detected_fraction", "reference_detected_fraction")
 GENE_HEADERS = {
     "verdict": {"title": "Verdict", "description": "", **colored(VERDICT_COLORS)},
     "spearman_partial": {
@@ -89,6 +90,39 @@ def write_genes(writer: SectionWriter, sample: Sample) -> None:
         "gene_table", "table", {escape(gene["gene"]): gene_row(gene) for _, gene in shown.iterrows()},
         parent="genes", name=f"Gene table: {sample.name}", shared=False, description=text, headers=GENE_HEADERS,
         pconfig={"title": f"Genes: {escape(sample.name)}", **table},
+    )  # fmt: skip
+
+
+def write_suspects(writer: SectionWriter, sample: Sample) -> None:
+    """Panel genes that may not measure what they say, for whoever designs the panel; nothing where there are none."""
+    if "suspect" not in sample.genes:
+        return
+    found = sample.genes[sample.genes["suspect"].fillna("") != ""]
+    rows = {
+        escape(f"{sample.name}: {gene['gene']}"): without_missing(
+            {
+                "suspect": escape(gene["suspect"]),
+                "score": number(gene["score"], 3),
+                "expected": number(gene["score_expected"], 3),
+                **{key: gene_row(gene).get(key) for key in SHARES},
+            }
+        )
+        for _, gene in found.iterrows()
+    }
+    if not rows:
+        return
+    writer.write(
+        "suspects", "table", rows, parent="genes", name="Panel genes to look at",
+        description="Measured and predicted disagree more than in other genes that are detected as often and predicted "
+        "to vary as much, or the gene is hardly detected. Probes may bind something else or nothing; or the reference "
+        "lacks cells that the sample has, or the reverse. The others' fit says what to expect; few genes say little.",
+        headers={
+            "suspect": {"title": "What is odd", "description": "", "scale": False},
+            "score": {"title": "Score", "description": "Partial Spearman", "format": "{:,.2f}", "scale": False},
+            "expected": {"title": "Expected", "description": "By the other genes", "format": "{:,.2f}", "scale": False},
+            **{key: GENE_HEADERS[key] for key in SHARES},
+        },
+        pconfig={"title": "Panel genes to look at", "col1_header": "Sample: gene", "no_violin": True},
     )  # fmt: skip
 
 
