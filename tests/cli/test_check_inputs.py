@@ -253,3 +253,22 @@ def test_a_second_files_columns_may_be_keys(folder):
     (folder / "keyed.coords.csv").write_text("id,x,y,slice\na,1,2,s\n")
     sheet = [[*COLUMNS, "spatial_batch_key"], ["s1", "keyed.csv", "ref.h5ad", "MERFISH", "slice"]]
     assert check(folder, sheet)[0].returncode == 0
+
+
+def test_an_alternative_is_named_by_the_column_that_fits(folder):
+    def write(name, index, symbols):
+        var = pd.DataFrame({"symbol": symbols}, index=index)
+        X = sp.csr_matrix(np.ones((3, len(index)), np.float32))
+        ad.AnnData(X, var=var, obsm={"spatial": np.eye(3)[:, :2]}).write_h5ad(folder / name)
+
+    symbols, numbers = [f"Gene{i}" for i in range(30)], [f"n{i}" for i in range(30)]
+    write("a.h5ad", symbols, symbols)
+    write("b.h5ad", symbols, symbols)
+    write("c.h5ad", numbers, symbols)
+    row = ["s1", "a.h5ad", "b.h5ad | c.h5ad", "MERFISH"]
+    result, samples = check(folder, [COLUMNS, row])
+    assert result.returncode == 0, result.stderr
+    assert samples[0]["alternatives"][0]["gene_column"] == "symbol" and "so that 30 are shared" in result.stderr
+    # The same file that another sample uses is read once, by one column.
+    result, samples = check(folder, [COLUMNS, row, ["s2", "a.h5ad", "c.h5ad", "MERFISH"]])
+    assert samples[0]["alternatives"] == samples[1]["reference"] and samples[1]["alternatives"] == []

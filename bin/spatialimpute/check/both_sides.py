@@ -84,7 +84,7 @@ class BothSides:
         path = sample["spatial"][0]
         notes, own = [], self.spellings(path)
         for which, word in (("reference", "reference"), ("alternatives", "alternative")):
-            for other in (reference["files"][0] for reference in sample[which]):
+            for other in (reference["files"][0] for reference in sample.get(which, ())):
                 known = self.spellings(other)
                 if own is not None and known is not None:
                     n, names = len(set(own) & set(known)), f"{Path(other).name} and {Path(path).name}"

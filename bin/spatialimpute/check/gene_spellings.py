@@ -55,9 +55,9 @@ def _looked_at(look: Callable):
 def choose_gene_columns(samples: list[dict], aliases: dict[str, str]) -> list[str]:
     """Decide for every file which column names its genes, by what the files of a sample share.
 
-    Sets `spatial_gene_column` of each sample and `gene_column` of each of its references: INDEX or a column's name, or
-    None where QC is to take the usual one. A reference of several samples has one column, chosen for the first of them
-    that the sheet names.
+    Sets `spatial_gene_column` of each sample and `gene_column` of each of its references and alternatives: INDEX or a
+    column's name, or None where QC is to take the usual one. A reference of several samples has one column, chosen for
+    the first of them that the sheet names; for one that is an alternative only where no sample uses it.
 
     Returns
     -------
@@ -85,10 +85,31 @@ def choose_gene_columns(samples: list[dict], aliases: dict[str, str]) -> list[st
             chosen |= dict(zip(paths[1:], picked[1:], strict=True))  # a spatial file is read anew for each sample
             sample["spatial_gene_column"] = None if picked[0] == files[0].usual else picked[0]
     for sample in samples:
-        for reference in sample["reference"]:
+        said += _choose_for_alternatives(sample, read, chosen, aliases)
+    for sample in samples:
+        for reference in [*sample["reference"], *sample.get("alternatives", ())]:
             path = reference["files"][0]
             is_usual = path not in chosen or chosen[path] == usual_column(read[path])
             reference["gene_column"] = None if is_usual else chosen[path]
+    return said
+
+
+def _choose_for_alternatives(sample: dict, read: dict, chosen: dict[str, str], aliases: dict[str, str]) -> list[str]:
+    """The column of each alternative that has none yet: that with which it shares most with the spatial file."""
+    said = []
+    for path in (reference["files"][0] for reference in sample.get("alternatives", ())):
+        if path not in read:
+            read[path] = None if "://" in path else gene_columns(path)
+        spatial = read.get(next(iter(sample["spatial"]), ""))
+        if path in chosen or read[path] is None or spatial is None:
+            continue
+        fixed = sample["spatial_gene_column"] or usual_column(spatial)
+        (_, chosen[path]), n = _best([_Names(spatial, aliases, fixed), _Names(read[path], aliases, None)])
+        if chosen[path] != INDEX:
+            said.append(
+                f"{path}: genes are named by its column {chosen[path]!r}, so that {n} are shared with the spatial file "
+                f"of sample {sample['sample']!r}"
+            )
     return said
 
 
