@@ -20,7 +20,7 @@ case $name in
     qc) touch counts.h5ad qc.tsv; echo '{"n_cells": 2500}' > qc.json ;;
     select_genes)
         mkdir inputs
-        touch inputs/{spatial.h5ad,reference1.h5ad,gene_facts.tsv}
+        touch inputs/{spatial.h5ad,reference1.h5ad,gene_facts.tsv,references.tsv}
         cat gene_folds.json > inputs/gene_sets.json 2>/dev/null || true ;;
     predict)
         mkdir predictions
@@ -140,7 +140,8 @@ def test_files_go_where_their_paths_say(run):
     found = {str(path.relative_to(run.outdir / "a")) for path in (run.outdir / "a").rglob("*") if path.is_file()}
     models = {"weights.safetensors", "models.json", "history.tsv"}
     assert found == {
-        "counts/counts.h5ad", "counts/qc.json", "counts/qc.tsv", "counts/gene_sets.json", "genes.tsv", "imputed.h5ad",
+        "counts/counts.h5ad", "counts/qc.json", "counts/qc.tsv", "counts/gene_sets.json",
+        "counts/references.tsv", "genes.tsv", "imputed.h5ad",
         *(f"models/{name}" for name in models | {"blend.json", "latent.h5ad"}),
         *(f"evaluation/models/{name}" for name in models),
         "evaluation/evaluation.json", "evaluation/scores.tsv", "evaluation/predictions/spatialimpute.h5ad",
