@@ -285,7 +285,7 @@ def test_errors_are_one_line(sample, tmp_path, step, monkeypatch):
     for name, what in (("models.json", "models"), ("blend.json", "a blend")):
         content = read_json(folder / "models" / name)
         write_json(folder / "models" / name, content | {"schema_version": "0"})
-        assert f"expected {what} of schema version 1, found 0" in error()
+        assert f"expected {what} of schema version 2, found 0" in error()
         write_json(folder / "models" / name, content)
     (folder / "empty").mkdir()
     assert "expected a folder that select_genes.py wrote" in error(

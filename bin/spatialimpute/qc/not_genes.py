@@ -107,8 +107,12 @@ def _columns(x: sp.csr_matrix) -> Iterator[_Column]:
         for count, which in ((changes, slice(None)), (ones, steps.data == 1), (downs, steps.data < 0)):
             count += np.bincount(steps.indices[which], minlength=width)
     present, largest = x.getnnz(axis=0), x.max(axis=0).toarray().ravel()
-    for i in range(width):
-        yield _Column(n, present[i], largest[i], changes[i], ones[i], downs[i], lambda i=i: x[:, [i]].toarray().ravel())
+    together = max(1, BLOCK * width // max(1, x.nnz))
+    for start in range(0, width, together):
+        some = x[:, start : start + together].tocsc()  # one copy of few columns: out of rows, each would take a pass
+        for i in range(start, start + some.shape[1]):
+            values = lambda i=i - start, some=some: some[:, [i]].toarray().ravel()  # noqa: E731
+            yield _Column(n, present[i], largest[i], changes[i], ones[i], downs[i], values)
 
 
 def _is_no_count(column: _Column) -> str | None:
