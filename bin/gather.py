@@ -28,6 +28,7 @@ def main(sample, folder, parts, imputed_format, threads):
     from spatialimpute.files.inputs import SampleInputs
     from spatialimpute.files.parts import Parts
     from spatialimpute.folds import blocks
+    from spatialimpute.imputation.cell_types import transfer_celltypes
     from spatialimpute.imputation.in_order import map_in_order
 
     inputs, found = SampleInputs(folder), Parts(part_paths(parts))
@@ -40,7 +41,8 @@ def main(sample, folder, parts, imputed_format, threads):
         chunks = blocks(grid.n_cells, grid.rows)
         for encoded in map_in_order(lambda rows: writer.encode(found.read(rows)), chunks, threads):
             writer.write(encoded)
-    references = [read_counts(path, genes=[]) for path in inputs.reference_paths]
+        references = [read_counts(path, genes=[]) for path in inputs.reference_paths]
+        writer.further = transfer_celltypes(references, found.reference_latents, writer.latent, writer.supported)
     write_latent("latent.h5ad", spatial, writer.latent, references, found.reference_latents)
     log.info("%s: gathered %d parts", sample, len(found.parts))
 

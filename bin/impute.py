@@ -39,6 +39,7 @@ def main(
     from spatialimpute.files.parts import part_name, part_uns
     from spatialimpute.files.sealed import digest, sealed_digest
     from spatialimpute.folds import blocks
+    from spatialimpute.imputation.cell_types import transfer_celltypes
     from spatialimpute.imputation.in_order import map_in_order
     from spatialimpute.imputation.models import FinalModels
     from spatialimpute.imputation.rows import impute_rows
@@ -83,6 +84,8 @@ def main(
 
         for encoded in map_in_order(impute, blocks(stop - start, grid.rows), threads):
             writer.write(encoded)
+        if not rows:
+            writer.further = transfer_celltypes(references, latents, writer.latent, writer.supported)
     if not rows:
         write_latent("latent.h5ad", spatial, writer.latent, references, latents)
     log.info("%s: imputed %d genes in %d cells", sample, len(gene_sets.targets), stop - start)

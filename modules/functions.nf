@@ -91,7 +91,7 @@ def folderContents(path) {
         }
 }
 
-// Bytes of a dataset's files; 0 where the file system does not tell.
+// Bytes of a dataset's files that CHECK_INPUTS could not look at; 0 where the file system does not tell.
 def bytesOf(paths, folder_contents) {
     def in_folder = folder_contents.collect { line -> line.tokenize(' ')[-2] as long }
     def alone = paths.findAll { path -> !path.isDirectory() }.collect { path -> path.size() }

@@ -19,7 +19,7 @@ workflow PREPARE {
             coords: row.spatial[1] ? "raw/${file(row.spatial[1], glob: false).name}".toString() : null,
             others: row.others == null ? null : groovy.json.JsonOutput.toJson(row.others),
             gene_column: row.spatial_gene_column]
-        [meta, row.spatial + (row.spatial_beside ?: [])]
+        [meta, row.spatial + (row.spatial_beside ?: []), row.spatial_bytes]
     }
     // One element per sample and reference, the alternatives last; the place keeps the sheet's order of references.
     references = rows.flatMap { row ->
@@ -28,16 +28,16 @@ workflow PREPARE {
             def meta = [id: reference.id, role: 'reference', batch_key: reference.batch_key,
                 celltype_key: reference.celltype_key, source: withoutPart(reference.files[0], reference.part),
                 part: reference.part, gene_column: reference.gene_column]
-            [[meta, reference.files + (reference.beside ?: [])], groupKey(row.sample, all.size()), [place, row.reference.size()]]
+            [[meta, reference.files + (reference.beside ?: []), reference.bytes], groupKey(row.sample, all.size()), [place, row.reference.size()]]
         }
     }
     raw = spatial
         .mix(references.map { dataset, _sample, _place -> dataset })
         .unique()
-        .map { meta, names ->
+        .map { meta, names, bytes_read -> // of a folder, the files that are read: not its images
             def paths = names.collect { name -> file(withoutPart(name, meta.part), glob: false) }
             def contents = folderContents(paths[0])
-            [meta, paths, contents, bytesOf(paths, contents)]
+            [meta, paths, contents, bytes_read ?: bytesOf(paths, contents)]
         }
     QC(raw, shared_files.gene_aliases, options.qc, package_digest)
 

@@ -137,6 +137,10 @@ def test_imputed_file(imputed):
     assert (lower <= upper).all() and (data.layers["sd"][known] > 0).all()
     assert ((lower <= mean) & (mean <= upper)).mean() > 0.95
     assert data.obs["celltype"].tolist() == counts.obs["celltype"].tolist()
+    carried, certain = data.obs["transferred_celltype"], data.obs["transferred_celltype_probability"]
+    assert ((carried == "unassigned") == ~data.obs["supported"]).all()
+    assert (certain.isna() == ~data.obs["supported"]).all() and certain.dropna().between(0, 1).all()
+    assert set(carried) <= {*inputs.references()[0].obs["celltype"], "unassigned"}
     np.testing.assert_array_equal(data.obsm["spatial"], counts.coords)
     assert not list(imputed.glob("*.partial"))
 

@@ -45,6 +45,7 @@ class Sheet:
         self._validators = {name: Draft202012Validator(spec) for name, spec in self.properties.items()}
         self._headers: dict[Path, Header | None] = {}
         self._beside: dict[Path, list[str]] = {}
+        self._bytes: dict[Path, int] = {}
         self._references: dict[Path, tuple[str, str]] = {}
         header, self.rows, self._found = read_rows(Path(path), self.properties, item["required"])
         self.required = [name for name in item["required"] if name in header]
@@ -92,6 +93,7 @@ class Sheet:
             "sample": cells.get("sample"),
             "spatial": spatial,
             "spatial_beside": self._beside.get(Path(spatial[0]), []) if spatial else [],
+            "spatial_bytes": self._bytes.get(Path(spatial[0])) if spatial else None,
             "spatial_part": _part(spatial[0]) if spatial else None,
             "reference": [self._reference(row, files[0]) for files in references if files],
             "alternatives": [self._reference(row, files[0]) for files in alternatives if files],
@@ -175,7 +177,7 @@ class Sheet:
             path = path.parent
         if path not in self._headers:
             try:
-                self._headers[path], self._beside[path] = _header(path)
+                self._headers[path], self._beside[path], self._bytes[path] = _header(path)
             except InputError as error:
                 self._headers[path] = None
                 self._problem(row, column, name, str(error).removeprefix(f"{path}: "))
@@ -244,6 +246,7 @@ class Sheet:
             "id": identity,
             "files": [first_name],
             "beside": self._beside.get(Path(first_name), []),
+            "bytes": self._bytes.get(Path(first_name)),
             "part": _part(first_name),
             "batch_key": row.cells.get("reference_batch_key"),
             "celltype_key": row.cells.get("celltype_key"),
@@ -277,9 +280,11 @@ def _part(name: str) -> str | None:
     return (split_address(name) if "://" in name else split_part(name))[1] or None
 
 
-def _header(path: Path) -> tuple[Header, list[str]]:
-    """What a path promises, and files beside it that a step needs as well."""
+def _header(path: Path) -> tuple[Header, list[str], int]:
+    """What a path promises, files beside it that a step needs as well, and the bytes of all that is read of it."""
     source = open_source(path)
     header = source.header()
+    files = source.files()
     alone = source.path if source.path.is_file() else None
-    return header, [str(file) for file in source.files() if file != alone] if alone else []
+    beside = [str(file) for file in files if file != alone] if alone else []
+    return header, beside, sum(file.stat().st_size for file in files if file.is_file())

@@ -66,12 +66,14 @@ class ImputedWriter:
     """Writes an AnnData file or zarr folder, as the suffix of its path says.
 
     X: posterior mean, expected counts on the panel's depth; layers sd, lower, upper, or those of them asked for; obs:
-    those of the counts, the user's own among them, `panel_total` (X / panel_total is the frequency rho) and
-    `supported`; obsm: `spatial`, `X_gimvi`; var: the gene table; uns['spatialimpute']: how it was made.
+    those of the counts, the user's own among them, `panel_total` (X / panel_total is the frequency rho),
+    `supported` and `further`; obsm: `spatial`, `X_gimvi`; var: the gene table; uns['spatialimpute']: how it was made.
 
     Attributes
     ----------
     latent : (n_cells, d), the latent codes of the rows written so far
+    supported : (n_cells,) bool, the same
+    further : columns of cells that are known once all rows are, to be set before the end; None for none
     """
 
     @classmethod
@@ -102,6 +104,7 @@ class ImputedWriter:
         self.panel_total = np.zeros(store.grid.n_cells, dtype=np.float32)
         self.supported = np.zeros(store.grid.n_cells, dtype=bool)
         self.latent: np.ndarray | None = None
+        self.further: pd.DataFrame | None = None
 
     def encode(self, rows: ImputedRows) -> EncodedRows:
         """Make rows ready to be written; several threads may at once."""
@@ -122,6 +125,8 @@ class ImputedWriter:
         name = None if "cell" in cells.obs else "cell"  # anndata has the index under its name beside the columns
         obs = cells.obs.set_axis(pd.Index(cells.cells, name=name), axis=0)
         obs = obs.assign(panel_total=self.panel_total, supported=self.supported)
+        if self.further is not None:
+            obs = obs.assign(**{name: column.to_numpy() for name, column in self.further.items()})
         obsm = {"spatial": cells.coords, "X_gimvi": self.latent}
         facts = {"schema_version": SCHEMA_VERSION, **uns["spatialimpute"]}
         uns = uns | {"spatialimpute": dict(sorted(facts.items()))}  # in the order in which they are read again

@@ -8,6 +8,7 @@ import anndata as ad
 from spatialimpute.files.imputed import open_imputed
 from spatialimpute.report import (
     accuracy_sections,
+    cell_type_sections,
     gene_sections,
     qc_sections,
     reference_sections,
@@ -42,6 +43,7 @@ def write_report(sample: Sample, out_dir: str | Path) -> None:
         write_maps(writer, sample, figures)
     if sample.latent is not None:
         write_latent(writer, sample, figures)
+    cell_type_sections.write_cell_types(writer, sample)
     qc_sections.write_qc(writer, sample)
     qc_sections.write_overlap(writer, sample)
     reference_sections.write_references(writer, sample)
