@@ -286,10 +286,10 @@ def test_errors_are_one_line(sample, tmp_path, step, monkeypatch):
     (folder / "genes.tsv").write_text("\n".join([genes[0], *genes[:0:-1]]) + "\n")
     write_json(folder / "evaluation.json", {"genes_digest": digest(folder / "genes.tsv")})
     assert "genes.tsv: its genes are not the gene sets' targets" in error()
-    for name, what in (("models.json", "models"), ("blend.json", "a blend")):
+    for name, what, version in (("models.json", "models", 2), ("blend.json", "a blend", 1)):
         content = read_json(folder / "models" / name)
         write_json(folder / "models" / name, content | {"schema_version": "0"})
-        assert f"expected {what} of schema version 2, found 0" in error()
+        assert f"expected {what} of schema version {version}, found 0" in error()
         write_json(folder / "models" / name, content)
     (folder / "empty").mkdir()
     assert "expected a folder that select_genes.py wrote" in error(
