@@ -122,7 +122,7 @@ def test_gimvi_writes_models_and_predictions(crossvalidated):
     gene_sets, counts, models = inputs.gene_sets, inputs.spatial(), crossvalidated / "models_cv"
     assert sorted(path.name for path in models.iterdir()) == ["history.tsv", "models.json", "weights.safetensors"]
     content = read_json(models / "models.json")
-    assert content["schema_version"] == "1" and content["gene_digest"].startswith("sha256:")
+    assert content["schema_version"] == "2" and content["gene_digest"].startswith("sha256:")
     assert content["settings"]["n_hidden"] == 16 and content["settings"]["encoder"] == "panel"
     # The first place at every kappa, the others at what was chosen.
     choice = read_json(crossvalidated / "all/kappa.json")

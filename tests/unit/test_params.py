@@ -134,7 +134,7 @@ def test_files_of_parameters(tmp_path):
     (tmp_path / "flat.json").write_text('{"s": ["a", "b"]}')
     (tmp_path / "a.tsv").write_text("one two\n")
 
-    samples = [{"sample": "s", "spatial": [], "reference": [], "genes": None}]
+    samples = [{"sample": "s", "spatial": [], "reference": [], "genes": None, "warnings": []}]
 
     def problems(**params):
         return " ".join(check_param_files(params, tmp_path, samples))
