@@ -230,7 +230,11 @@ def longer_row(folder):
 
 
 @spatial(
-    "file: genes in rows, without a word that says so", "genes in rows", "transpose", ".T.", command="check_inputs"
+    "file: genes in rows, without a word that says so",
+    "x.csv has genes in rows",
+    "transpose",
+    ".T.",
+    command="check_inputs",
 )
 def genes_in_rows(folder):
     table()[["x", "y"]].to_csv(folder / "x.coords.csv")

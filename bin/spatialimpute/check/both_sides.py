@@ -16,7 +16,7 @@ FEWEST_GENES = 3
 MOSTLY_DISTINCT = 0.5
 #: Columns that no file of the other side knows; with more of them the two sides spell genes differently.
 MOST_OTHERS = 1000
-_CELL = re.compile(r"^([acgtn]{8,}([-_.].*)?|[\d._-]*|.*[acgtn]{12,}.*)$")
+_CELL = re.compile(r"^([acgtn]{8,}([-_.].*)?|[\d._-]*|.*[acgtn]{12,}.*|(cell|spot|bead|barcode|bin)[a-z]*[-_. ]?\d.*)$")
 
 
 class BothSides:
@@ -94,20 +94,24 @@ class BothSides:
     def _turned(self, sample: str, paths: list[str]) -> list[str]:
         """Files whose rows are genes or molecules: their labels are the other side's genes, their columns are not."""
         sides = [paths[:1], paths[1:]]
-        problems = []
+        problems: dict[str, bool] = {}
         for own, other in (sides, sides[::-1]):
             genes = {name for path in other for name in self.spellings(path)}
             labels = {value for path in other for values in self._labels_of(path).values() for value in values}
             for path in own:
-                columns = set(self.spellings(path))
-                in_columns = max(len(columns & genes), len(columns & labels))
+                columns = self.spellings(path)
+                in_columns = max(len(_genes_among(columns, genes)), len(_unlike(_genes_among(columns, labels))))
                 for column, values in self._labels_of(path).items():
                     # Both sides' rows may be genes; or their cells, which are numbered alike.
                     found = _genes_among(values, genes) or _unlike(_genes_among(values, labels))
                     if len(found) > max(FEWEST_GENES - 1, in_columns):
-                        problems.append(f"sample '{sample}': {_turned_text(path, column, values, found)}")
+                        text = f"sample '{sample}': {_turned_text(path, column, values, found)}"
+                        problems[text] = bool(_unlike(found))
                         break
-        return problems
+        # Where the cells of both sides have the same names, each side's rows are the other's columns: genes are those
+        # that differ in more than a number.
+        sure = [text for text, unlike in problems.items() if unlike]
+        return sure or list(problems)
 
     def _labels_of(self, path: str) -> dict[str, list[str]]:
         if path not in self._labels:
@@ -137,10 +141,10 @@ def _turned_text(path: str, column: str, values: list[str], genes: set[str]) -> 
     )
     if len(set(values)) >= MOSTLY_DISTINCT * len(values):
         return (
-            f"{file.name} has genes in rows ({where} holds genes of the other side: {examples}); expected cells in "
+            f"{file.name} has genes in rows ({where}: {examples}, genes of the other side); expected cells in "
             f"rows and genes in columns: {transpose(file)}"
         )
     return (
-        f"{file.name}: its rows are molecules, not cells ({where} names a gene of the other side in each: {examples}); "
+        f"{file.name}: its rows are molecules, not cells ({where}: {examples}, which are genes of the other side); "
         f"{count_molecules(file)}"
     )
