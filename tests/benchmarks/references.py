@@ -6,6 +6,7 @@ Every spatial file beside every reference, by QC and the comparison of SELECT_GE
 types, that lack some, or whose genes are shuffled are made from the right ones.
 """
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -14,7 +15,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from benchmark_tables import markdown
-from runs import CACHE, DATA
+from runs import CACHE, DATA, ROOT
+
+sys.path.insert(0, str(ROOT / "bin"))
 from spatialimpute.agreement import SpatialSide, agreement_table, compare
 from spatialimpute.files.counts import Counts
 from spatialimpute.qc.clean import clean_counts
