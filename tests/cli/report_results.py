@@ -115,6 +115,10 @@ def write_results(
     imputed = ad.AnnData(
         np.ones((n_spatial, 2), np.float32), obs=pd.DataFrame({"supported": rng.random(n_spatial) < 0.93})
     )
+    if celltypes:
+        carried = np.where(imputed.obs["supported"], types[spatial_type], "unassigned")
+        imputed.obs["transferred_celltype"] = pd.Categorical(carried)
+        imputed.obs["transferred_celltype_probability"] = np.where(imputed.obs["supported"], 0.75, np.nan)
     imputed.obs_names = imputed.obs_names.astype(str)
 
     table = pd.DataFrame({"gene": genes, "measured": [g in shared for g in genes]})

@@ -89,10 +89,21 @@ def test_a_sample_writes_every_section_and_figure(several_samples):
     folder = several_samples[0] / "cortex_A"
     assert set(sections(folder, "cortex_A")) == {
         "summary", "headline", "gene_verdicts", "methods_table", "scores", "best_and_worst", "gene_table",
-        "suspects", "maps", "latent", "qc_kept", "qc_dropped", "qc_n_counts", "qc_n_genes", "overlap", "overlap_table",
-        "references", "training", "kappa",
+        "suspects", "maps", "latent", "cell_types", "qc_kept", "qc_dropped", "qc_n_counts", "qc_n_genes",
+        "overlap", "overlap_table", "references", "training", "kappa",
     }  # fmt: skip
     assert {path.name for path in (folder / "figures").iterdir()} == {"maps.png", "latent_umap.png"}
+
+
+def test_cell_types_stand_beside_their_share_of_the_reference(several_samples):
+    """Under their whole names: MultiQC takes what is before a slash for a folder."""
+    folder, html = several_samples
+    rows = sections(folder / "cortex_A", "cortex_A")["cell_types"]["data"]
+    row = rows["cortex_A: L2&#47;3 neuron"]
+    assert 0 < row["share"] < 100 and 0 < row["reference"] < 100 and row["probability"] == 0.75
+    assert "probability" not in rows["cortex_A: unassigned"] or rows["cortex_A: unassigned"]["probability"] is None
+    assert sum(row["cells"] for row in rows.values()) == 400
+    assert "L2&#47;3 neuron" in html and "cell_types" not in sections(folder / "liver.B", "liver.B")
 
 
 def test_references_stand_side_by_side(several_samples):

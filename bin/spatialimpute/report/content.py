@@ -115,6 +115,8 @@ class SectionWriter:
         shared : whether the files of all samples are merged into one section
         config : further keys of the section, as `headers` or `categories`
         """
+        if isinstance(data, dict):  # MultiQC takes a row's name for a path and drops what is before a slash
+            data = {name.replace("/", "&#47;"): row for name, row in data.items()}
         section_id = section if shared else self.own(section)
         content = {
             "id": section_id,
