@@ -122,7 +122,9 @@ def steps_of(tasks: pd.DataFrame, sample: str) -> pd.DataFrame:
 
 
 def slope(cells: Sequence[float], costs: Sequence[float]) -> float:
-    """Cost of a further cell, from the two largest sizes; 0 where the cost does not grow."""
+    """Cost of a further cell, from the two largest sizes; 0 where the cost does not grow. Of one size its mean."""
+    if len(cells) == 1:
+        return costs[0] / cells[0]
     (small, large), (less, more) = cells[-2:], costs[-2:]
     return max(0.0, (more - less) / (large - small))
 

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/scale.py [--cells 10000,100000,1000000] [--nodes 20]
 
-The whole pipeline on 2 cores: a panel of 300 genes, 20,000 reference cells of 800 genes, 500 genes imputed. What has
+The whole pipeline on 2 cores: a panel of 300 genes, 20,000 reference cells of 800 genes, some 400 genes imputed. What has
 run is kept in `.cache/benchmarks/scale/<cells>/` and resumed. Writes `scale.md` beside.
 
 Processor seconds and peak memory are those of Nextflow's trace; the slope is from the two largest sizes. A cluster's
@@ -20,7 +20,7 @@ import runs
 from benchmark_tables import exponent, extrapolate, markdown, slope, steps_of
 
 N_PANEL, N_REFERENCE, N_GENES = 300, 20_000, 800
-#: With these most variable genes of the simulated reference and the panel, 500 genes are imputed.
+#: Most variable genes of the reference, imputed beside the panel.
 N_TOP_GENES = 320
 SIZES, TARGET = (10_000, 100_000, 1_000_000), 10_000_000
 SAMPLE = "cortex_1"

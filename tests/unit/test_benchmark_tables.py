@@ -99,3 +99,8 @@ def test_markdown_names_what_repeats_once():
 )
 def test_scores_have_three_decimals_and_no_zero_before_the_point(value, sign, text):
     assert tables.short(value, sign) == text
+
+
+def test_a_step_of_one_size_alone_grows_with_the_cells():
+    """As that of samples which are imputed by several tasks."""
+    assert tables.extrapolate([1000], [5.0], 10_000) == pytest.approx(50)

@@ -4,6 +4,7 @@ include { flags } from '../../functions.nf'
 process GATHER {
     tag "${meta.id}"
     cpus 2
+    memory { (4.GB + 1.KB * meta.n_spatial) * task.attempt }
     conda "${moduleDir}/../../../containers/envs/core/conda.yml"
     container "${params.container_registry}spatialimpute-core:${workflow.manifest.version}"
 
