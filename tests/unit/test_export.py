@@ -18,6 +18,7 @@ from spatialimpute.qc.clean import clean_counts
 from spatialimpute.sources import open_source
 from tissue import draw
 
+pytestmark = pytest.mark.filterwarnings("ignore:zarr v3 autosharding")
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv/bin/export-python"
 GENES = ["g0", "g1", "g2", "g3"]
@@ -95,7 +96,6 @@ def store_with(folder: Path, obs: dict, region_key: str = "region", instance_key
 # ---- what QC keeps of a store's table ----
 
 
-@pytest.mark.filterwarnings("ignore:zarr v3 autosharding")
 @pytest.mark.parametrize(
     ("keys", "options", "columns"),
     [
@@ -116,7 +116,6 @@ def test_counts_say_which_columns_name_elements(tmp_path, keys, options, columns
     assert counts.obs[columns[1]].tolist() == list(range(5))
 
 
-@pytest.mark.filterwarnings("ignore:zarr v3 autosharding")
 @pytest.mark.parametrize("about", [{"region": None}, {"region_key": "gone"}, {"instance_key": ["a"]}])
 def test_a_table_that_annotates_nothing(tmp_path, about):
     import zarr
@@ -210,7 +209,6 @@ SpatialData(shapes=shapes, tables={'table': table}).write('original.zarr')
 
 
 @needs_environment
-@pytest.mark.filterwarnings("ignore:zarr v3 autosharding")
 @pytest.mark.parametrize(  # the last: instances that are those of one region each
     ("key", "instance", "ids"),
     [
@@ -249,7 +247,6 @@ found.update(right=list(rows.obs_names), shapes_right=list(element['right'].inde
 
 
 @needs_environment
-@pytest.mark.filterwarnings("ignore:zarr v3 autosharding")
 def test_instances_that_repeat_are_refused(tmp_path):
     columns = {"region": pd.Categorical(["cells"] * 5), "instance_id": [1, 1, 2, 3, 4]}
     counts, _ = cleaned(store_with(tmp_path / "x.zarr", columns))

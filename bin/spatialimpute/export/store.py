@@ -18,8 +18,9 @@ from spatialimpute.files.sealed import whole
 TABLE = "imputed"
 #: The element of the cells of a sample that came without a store, and the table's keys then.
 CELLS, REGION, INSTANCE = "cells", "sdata_region", "sdata_instance"
-#: Genes that are read at once, of the rows of a chunk.
-BLOCK_GENES = 64
+#: Values that are copied at once: many rows, since zarr cuts chunks of its own, and writes each that a block ends in
+#: once more.
+BLOCK_VALUES = 1 << 23
 
 
 def write_store(path: str | Path, imputed: str | Path, annotates: dict[str, str] | None, threads: int = 1) -> None:
@@ -65,7 +66,8 @@ def write_store(path: str | Path, imputed: str | Path, annotates: dict[str, str]
 def _read_table(group) -> ad.AnnData:
     """The imputed file, its matrices still on disk."""
     obs, var, obsm, uns = (ad.io.read_elem(group[name]) for name in ("obs", "var", "obsm", "uns"))
-    chunks = Grid.of(len(obs), len(var)).rows, min(BLOCK_GENES, len(var))
+    rows = Grid.of(len(obs), len(var)).rows
+    chunks = min(rows * max(BLOCK_VALUES // (rows * len(var)), 1), len(obs)), len(var)
     layers = {name: ad.experimental.read_elem_lazy(group[f"layers/{name}"], chunks=chunks) for name in group["layers"]}
     X = ad.experimental.read_elem_lazy(group["X"], chunks=chunks)
     return ad.AnnData(X=X, obs=obs, var=var, layers=layers, obsm=obsm, uns=uns)
