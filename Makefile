@@ -9,7 +9,7 @@ DEMO := results/demo
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
 
-# METHODS=peers: the environments of further methods too.
+# METHODS="peers export": environments of further methods, and of the exports, too.
 METHODS :=
 
 setup: ## Python packages and Nextflow, into .venv

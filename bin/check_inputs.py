@@ -25,6 +25,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--local", is_flag=True, help="Every step runs on this machine as it is.")
 @click.option("--out", type=click.Path(path_type=Path), default="samples.json", show_default=True)
 def main(sheet_path, params_path, schema, sheet_schema, methods, base_dir, launch_dir, local, out):
+    from spatialimpute.check.exports import check_environment, check_explorer
     from spatialimpute.check.gene_spellings import choose_gene_columns
     from spatialimpute.check.named_files import check_accelerator, check_param_files, param_aliases
     from spatialimpute.check.params import check_methods, check_params, load_schema
@@ -34,7 +35,7 @@ def main(sheet_path, params_path, schema, sheet_schema, methods, base_dir, launc
     params, problems = check_params(json.loads(params_path.read_text()), load_schema(schema))
     problems += check_methods(params, methods)
     if local:
-        problems += check_accelerator(params)
+        problems += check_accelerator(params) + check_environment(params)
     samples = []
     try:
         sheet = Sheet(sheet_path, sheet_schema, base_dir)
@@ -43,7 +44,7 @@ def main(sheet_path, params_path, schema, sheet_schema, methods, base_dir, launc
     else:
         problems += sheet.problems
         samples = sheet.samples
-        problems += check_param_files(params, launch_dir, samples)
+        problems += check_param_files(params, launch_dir, samples) + check_explorer(params, samples)
     if problems:
         raise InputError(numbered(f"samplesheet {sheet_path.name} and parameters", problems))
     for sentence in choose_gene_columns(samples, param_aliases(params, launch_dir)):

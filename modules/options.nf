@@ -58,7 +58,7 @@ def stepOptions(params) {
 // Parameters that no result depends on.
 def elsewhere() {
     return [
-        'input', 'outdir', 'publish_dir_mode', 'cells_per_task', 'accelerator', 'gpu_cluster_options', 'container_registry',
-        'help',
+        'input', 'outdir', 'publish_dir_mode', 'export', 'cells_per_task', 'accelerator', 'gpu_cluster_options',
+        'container_registry', 'help',
     ]
 }

@@ -18,8 +18,8 @@ from spatialimpute.errors import DISK_FULL_EXIT_CODE, OUT_OF_MEMORY_EXIT_CODE, S
 OUT_OF_MEMORY_SIGNS = ("not enough memory", "out of memory", "ALLOC_FAILED")
 
 
-def run(command: click.Command) -> None:
-    """Run a step's click command and exit with the code its outcome deserves.
+def run(command: click.Command, environment: str | None = None) -> None:
+    """Run a step's click command and exit with the code its outcome deserves; `environment`: its own, if it has one.
 
     0 success, 2 wrong usage (click), 65 input error, 69 a method is absent or failed, 70 non-finite training, 73 disk
     full, 74 damaged file of an earlier step, 137 out of memory, 143 asked to end; anything else is a bug and leaves a
@@ -48,9 +48,11 @@ def run(command: click.Command) -> None:
     except ModuleNotFoundError as error:
         if str(error.name).startswith("spatialimpute"):
             raise
+        own = f" METHODS={environment}" if environment else ""
+        lock = f"containers/{f'envs/{environment}' if environment else 'local'}/requirements.lock"
         click.echo(
-            f"ERROR: the Python package {error.name!r} is missing; run with -profile local after `make setup`, or in "
-            "an environment that has the packages of containers/local/requirements.lock.",
+            f"ERROR: the Python package {error.name!r} is missing; run with -profile local after `make setup{own}`, or "
+            f"in an environment that has the packages of {lock}.",
             err=True,
         )
         sys.exit(1)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the environment of `-profile local` under the checkout: setup.sh python, setup.sh nextflow; and those of methods
-# with packages of their own, by the names of containers/envs: setup.sh peers.
+# Makes the environment of `-profile local` under the checkout: setup.sh python, setup.sh nextflow; and those of steps and
+# methods with packages of their own, by the names of containers/envs: setup.sh peers, setup.sh export.
 # Does nothing where what it would make is up to date; ends in one line where a tool is missing.
 set -euo pipefail
 
@@ -55,7 +55,7 @@ install_python() {
     .venv/bin/python -m compileall -q -j 0 .venv/lib >/dev/null || true
 }
 
-# A method's environment in .venv-NAME, which its command reaches as NAME-python.
+# An environment in .venv-NAME, whose Python is reached as NAME-python.
 install_environment() {
     local name=$1 python
     python=$(find_python)
@@ -73,6 +73,10 @@ install_environment() {
 
 install_peers() {
     install_environment peers
+}
+
+install_export() {
+    install_environment export
 }
 
 check_java() {
@@ -170,10 +174,10 @@ case ${1:-} in
     nextflow)
         once "$(digest $here/nextflow/* $here/setup.sh)" .venv/bin/nextflow install_nextflow
         ;;
-    peers)
-        once "$(digest containers/envs/peers/requirements.lock)" .venv/bin/peers-python install_peers
+    peers | export)
+        once "$(digest "containers/envs/$1/requirements.lock")" ".venv/bin/$1-python" "install_$1"
         ;;
     *)
-        fail "usage: setup.sh python|nextflow|peers"
+        fail "usage: setup.sh python|nextflow|peers|export"
         ;;
 esac

@@ -40,8 +40,11 @@ workflow IMPUTE_GENES {
         .join(whole.mix(GATHER.out.imputed))
         .map { group -> [group[0], group[1..-1].flatten()] }
 
+    imputed = whole.mix(GATHER.out.imputed).map { meta, files, _latent, _genes -> [meta, [files].flatten()[0]] }
+
     emit:
     results // [meta, files for the report]
+    imputed // [meta, file or zarr folder]
 }
 
 // Ranges of a sample's rows, each a task's; null for a task that takes them all. They begin where a block of random

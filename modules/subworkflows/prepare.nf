@@ -77,11 +77,16 @@ workflow PREPARE {
         package_digest,
     )
     inputs = SELECT_GENES.out.inputs
+    xenium_folders = raw
+        .filter { meta, _paths, _contents, _bytes -> meta.role == 'spatial' }
+        .map { meta, paths, contents, _bytes -> [meta.id, paths[0], contents] }
+        .join(rows.filter { row -> row.explorer != false }.map { row -> [row.sample] })
 
     emit:
-    samples // names
-    inputs  // [meta, folder]
-    qc      // [meta, [qc.json of each dataset]]
+    samples        // names
+    inputs         // [meta, folder]
+    qc             // [meta, [qc.json of each dataset]]
+    xenium_folders // [sample, folder, its contents], of samples that Xenium Explorer may show
 }
 
 // The file or store of a path that names a table, modality or genome within it.

@@ -2,8 +2,9 @@ include { CHECK_INPUTS   } from '../local/check_inputs/main.nf'
 include { PREPARE        } from '../subworkflows/prepare.nf'
 include { CROSSVALIDATE  } from '../subworkflows/crossvalidate.nf'
 include { IMPUTE_GENES   } from '../subworkflows/impute.nf'
+include { EXPORT_IMPUTED } from '../subworkflows/export.nf'
 include { REPORT_RESULTS } from '../subworkflows/report.nf'
-include { commaList ; packageDigest ; parameterFile ; sheetFiles ; sheetRows } from '../functions.nf'
+include { commaList ; digest ; packageDigest ; parameterFile ; sheetFiles ; sheetRows } from '../functions.nf'
 include { chosenMethods  } from '../methods.nf'
 
 workflow SPATIALIMPUTE {
@@ -47,6 +48,12 @@ workflow SPATIALIMPUTE {
         scored = channel.empty()
     }
     IMPUTE_GENES(inputs, judged, methods[0], parameters.cells_per_task, options, package_digest)
+
+    formats = "${commaList(parameters.export) ?: ''}".tokenize(', ')
+    if (formats) {
+        lock = digest([file("${projectDir}/containers/envs/export/requirements.lock")])
+        EXPORT_IMPUTED(inputs, IMPUTE_GENES.out.imputed, PREPARE.out.xenium_folders, formats, "${package_digest} ${lock}".toString())
+    }
 
     REPORT_RESULTS(
         PREPARE.out.samples,

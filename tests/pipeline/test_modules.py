@@ -4,8 +4,12 @@ files go, and what happens when one fails. Two samples: of `a` the method cellty
 
 import json
 import shlex
+from pathlib import Path
 
+import anndata as ad
+import pandas as pd
 import pytest
+from scipy.io import mmwrite
 
 #: Says on which command line it was called, and leaves what the script of its name would.
 STAND_IN = """#!/bin/bash
@@ -43,8 +47,17 @@ case $name in
     report)
         mkdir figures; touch figures/maps.png
         table='"id": "headline", "plot_type": "table", "pconfig": {"id": "headline-plot"}'
-        echo "{$table, \\"data\\": {\\"a\\": {\\"headline\\": \\"good\\"}}}" > a.headline_mqc.json ;;
+        echo "{$table, \\"data\\": {\\"$2\\": {\\"headline\\": \\"good\\"}}}" > "$2.headline_mqc.json" ;;
 esac
+"""
+#: The same for export.py, which another Python runs.
+EXPORT_STAND_IN = """
+import pathlib, shlex, sys
+pathlib.Path("export.args").write_text(shlex.join(sys.argv[1:]))
+explorer = "explorer" in sys.argv
+path = pathlib.Path("explorer/cell_feature_matrix.zarr.zip" if explorer else "spatialdata.zarr/zarr.json")
+path.parent.mkdir()
+path.touch()
 """
 STEPS = ("qc", "select_genes", "predict", "evaluate", "train", "impute", "gather", "report")
 
@@ -56,16 +69,40 @@ def workplace(launcher):
         script = made.project / f"bin/{name}.py"
         script.write_text(STAND_IN)
         script.chmod(0o755)
+    (made.project / "bin/export.py").write_text(EXPORT_STAND_IN)
+    python = made.project / "bin/export-python"  # comes after that of an environment, where there is one
+    python.write_text('#!/bin/bash\nexec python3 "$@"\n')
+    python.chmod(0o755)
     return made
 
 
+def write_xenium(folder: Path, spatial: Path) -> Path:
+    """A spatial file as an instrument's folder."""
+    data = ad.read_h5ad(spatial)
+    matrix = folder / "cell_feature_matrix"
+    matrix.mkdir(parents=True)
+    mmwrite(matrix / "matrix.mtx", data.X.T)
+    cells = [
+        f"{i:08x}".translate(str.maketrans("0123456789abcdef", "abcdefghijklmnop")) + "-1" for i in range(len(data))
+    ]
+    pd.Series(cells).to_csv(matrix / "barcodes.tsv", index=False, header=False)
+    features = pd.DataFrame({"id": data.var_names, "name": data.var_names, "type": "Gene Expression"})
+    features.to_csv(matrix / "features.tsv", sep="\t", index=False, header=False)
+    x, y = data.obsm["spatial"][:, :2].T
+    table = pd.DataFrame({"cell_id": cells, "x_centroid": x, "y_centroid": y})
+    table.to_csv(folder / "cells.csv.gz", index=False)
+    return folder
+
+
 @pytest.fixture(scope="module")
-def run(workplace, row):
-    """With cross-validation, ranges of rows, and folds of `a` alone."""
-    sheet = workplace.sheet("sheet.csv", [row("a"), row("b", "spatial_2.h5ad")])
+def run(workplace, row, tissue):
+    """With cross-validation, ranges of rows, folds of `a` alone, and exports, of which `c` alone gets both."""
+    folder = write_xenium(workplace.cwd / "a xenium folder", tissue / "spatial.h5ad")
+    xenium = {**row("c"), "spatial": folder, "technology": "Xenium", "celltype_key": None}
+    sheet = workplace.sheet("sheet.csv", [row("a"), row("b", "spatial_2.h5ad"), xenium])
     (workplace.cwd / "folds.json").write_text(json.dumps({"a": [["Gene0014"], ["Gene0015"]]}))
     options = ["--gene_folds", "folds.json", "--cells_per_task", "1024", "--methods", "knn,celltype", "--seed", "7"]
-    return workplace.run("--input", sheet, *options)
+    return workplace.run("--input", sheet, *options, "--export", "spatialdata, explorer")
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +160,11 @@ def subset(found: dict, **expected) -> dict:
              "genes": ["judged/genes.tsv"], "rows": ["1024:2048"], "layers": ["sd,lower,upper"]},
         ),
         ("GATHER", "a", {"inputs": ["inputs"], "parts": ["parts"], "imputed_format": ["auto"]}),
+        (
+            "EXPORT", "a spatialdata",
+            {"inputs": ["inputs"], "imputed": ["imputed.h5ad"], "format": ["spatialdata"], "raw": None},
+        ),
+        ("EXPORT", "c explorer", {"format": ["explorer"], "raw": ["raw/a xenium folder"], "threads": ["2"]}),
         ("REPORT", "a", {"inputs": ["inputs"], "results": ["results"]}),
     ],
 )  # fmt: skip
@@ -145,8 +187,16 @@ def test_files_go_where_their_paths_say(run):
         *(f"models/{name}" for name in models | {"blend.json", "latent.h5ad"}),
         *(f"evaluation/models/{name}" for name in models),
         "evaluation/evaluation.json", "evaluation/scores.tsv", "evaluation/predictions/spatialimpute.h5ad",
-        "figures/maps.png",
+        "figures/maps.png", "spatialdata.zarr/zarr.json",
     }  # fmt: skip
+
+
+def test_xenium_explorer_is_for_xenium_folders(run, unscored):
+    assert [name for name in run.ran if name.startswith("EXPORT")] == [
+        "EXPORT a spatialdata", "EXPORT c explorer", "EXPORT c spatialdata",
+    ]  # fmt: skip
+    assert (run.outdir / "c/explorer/cell_feature_matrix.zarr.zip").exists()
+    assert not [name for name in unscored.ran if name.startswith("EXPORT")]
 
 
 def staged(run, process: str, tag: str, folder: str) -> list[str]:

@@ -55,6 +55,8 @@ def test_defaults_pass_their_own_schema():
         ("kappa_grid", [0, 1, 5], "0,1,5"),
         ("methods", ["knn", "total"], "knn,total"),
         ("methods", "knn, total", "knn, total"),
+        ("export", ["spatialdata", "explorer"], "spatialdata,explorer"),
+        ("export", None, None),
         ("genes", ["Sst", "Vip"], "Sst,Vip"),
         ("drop_outliers", "true", True),
         ("seeds", None, None),
@@ -79,6 +81,8 @@ def test_values_are_read_where_that_is_unambiguous(name, value, expected):
         ("kappa", "automatic", "'auto' or a number"),
         ("kappa_grid", "0,,1", "numbers of at least 0, separated by commas"),
         ("methods", "knn;tangram", "expected names of methods, separated by commas"),
+        ("export", "spatialdata;explorer", "expected some of spatialdata, explorer, separated by commas"),
+        ("export", True, "given without a value"),
         ("preset", "papr", "did you mean 'paper'?"),
         ("genes", True, "given without a value"),
         ("drop_outliers", "maybe", "true or false"),
@@ -112,6 +116,7 @@ def test_hyphens_and_camel_case():
         {"verdict_warn": 0.3},
         {"max_shared_genes": 5},
         {"gene_folds": "f.json", "cv_folds": 0},
+        {"export": "explorer", "cv_folds": 0},
     ],
 )
 def test_contradictions(given):

@@ -169,4 +169,9 @@ def _contradictions(params: dict) -> list[str]:
         problems.append(
             "parameters 'gene_folds' and 'cv_folds': folds are given, but 0 skips cross-validation; drop one"
         )
+    if params["cv_folds"] == 0 and "explorer" in (params["export"] or ""):
+        problems.append(
+            "parameters 'export' and 'cv_folds': explorer shows the genes that pass cross-validation, which 0 skips; "
+            "drop one"
+        )
     return problems

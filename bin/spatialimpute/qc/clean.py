@@ -131,7 +131,7 @@ def clean_counts(
     if labels is not None:
         obs["celltype"] = pd.Categorical(labels)
     ours = {"batch": batch_key, "celltype": celltype_column}
-    theirs = _their_columns("cell", raw.obs, ours, OWN_CELL_COLUMNS, account)
+    theirs, names = _their_columns("cell", raw.obs, ours, OWN_CELL_COLUMNS, account)
     obs = pd.concat([obs, theirs.set_axis(obs.index)], axis=1)
     var = _gene_columns(var, genes, gene_ids, account)
     counts = Counts(x, genes, _unique_cells(raw.obs_names, account), obs, coords, {}, gene_ids, var)
@@ -151,7 +151,9 @@ def clean_counts(
         "coordinate_unit": raw.uns.get("coordinate_unit", "unknown") if coords is not None else "none",
         "dropped": {step["step"]: step["n"] for step in account.steps},
     }
-    summary = {key: value for key, value in counts.info.items() if key != "dropped"} | {
+    if annotates := raw.uns.get("annotates"):
+        counts.info["annotates"] = annotates | {f"{key}_column": names.get(at, at) for key, at in annotates.items()}
+    summary = {key: value for key, value in counts.info.items() if key not in ("dropped", "annotates")} | {
         "n_cells_in": n_cells_in,
         "n_cells": len(counts.cells),
         "n_genes_in": n_genes_in,
@@ -164,15 +166,18 @@ def clean_counts(
     return counts, summary
 
 
-def _their_columns(of: str, table: pd.DataFrame, ours: dict[str, str | None], own, account: _Account) -> pd.DataFrame:
-    """Columns of `table` that are kept beside ours; `ours`: column of ours -> the one of theirs it was made of."""
+def _their_columns(
+    of: str, table: pd.DataFrame, ours: dict[str, str | None], own, account: _Account
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Columns of `table` that are kept beside ours, and old -> new name of those that got another; `ours`: column of
+    ours -> the one of theirs it was made of."""
     made_of = {theirs for name, theirs in ours.items() if theirs is not None and theirs.casefold() == name}
     columns, renamed, left_out = carry_columns(table.loc[:, ~table.columns.isin(made_of)], own)
     renamed += [f"{theirs} -> {name}" for name, theirs in ours.items() if theirs in made_of and theirs != name]
     reason = "the name is one of ours, there twice (also in another case), or none that a file can hold"
     account.add(f"{of} columns renamed", "columns", reason, renamed)
     account.add(f"{of} columns left out", "columns", f"not one number or text per {of}", left_out)
-    return columns
+    return columns, dict(text.rsplit(" -> ", 1) for text in renamed)
 
 
 def _gene_columns(var: pd.DataFrame, genes: np.ndarray, ids: np.ndarray | None, account: _Account) -> pd.DataFrame:
@@ -181,7 +186,7 @@ def _gene_columns(var: pd.DataFrame, genes: np.ndarray, ids: np.ndarray | None, 
     if (names != var.index.astype(str).to_numpy(str)).all(axis=0).any():
         var = pd.concat([pd.DataFrame({"name_in_file": var.index}, index=var.index), var], axis=1)
     same_ids = ids is not None and "gene_id" in var and var["gene_id"].astype(str).tolist() == ids.tolist()
-    return _their_columns("gene", var, {"gene_id": "gene_id" if same_ids else None}, OWN_GENE_COLUMNS, account)
+    return _their_columns("gene", var, {"gene_id": "gene_id" if same_ids else None}, OWN_GENE_COLUMNS, account)[0]
 
 
 def steps_table(summary: dict) -> pd.DataFrame:

@@ -123,8 +123,9 @@ class Source(ABC):
         Cells in rows and only what QC needs: the candidate matrices (`X`, `layers['counts']`, `raw`) as CSR, `obs`,
         `var` and, where there are coordinates, `obsm['spatial']` (n_cells, 2 or 3) with `uns['coordinate_unit']` ("um",
         "px" or "unknown"). `uns` also holds `technologies` and, where a folder's reader has something to say,
-        `read_steps` (what was dropped or changed: arguments of QC's account) and `read_warnings`. Dense matrices are
-        read by blocks of rows, so that a million cells never exist densely.
+        `read_steps` (what was dropped or changed: arguments of QC's account), `read_warnings` and, of a SpatialData
+        table, `annotates` (its region and instance keys). Dense matrices are read by blocks of rows, so that a million
+        cells never exist densely.
 
         Raises
         ------

@@ -49,6 +49,8 @@ class SpatialDataStore(Folder):
         data = read_table(self._table)
         if not has_coordinates(data.obsm, data.obs.columns):
             data.obsm["spatial"] = self._centers(data.obs)
+        if keys := self._annotates(data.obs):
+            data.uns["annotates"] = keys
         others = [path.name for path in self._tables() if path != self._table]
         if others and not self.part:
             data.uns["read_warnings"] = [f"table {self._table.name} is read; others are not: {', '.join(others)}"]
@@ -77,6 +79,13 @@ class SpatialDataStore(Folder):
     def _regions(self) -> list[str]:
         return names_in(attributes(self._table).get("region"))
 
+    def _annotates(self, obs) -> dict[str, str]:
+        """The columns of the cells that say which element of the store each is; none where the table annotates none."""
+        about = attributes(self._table)
+        keys = {what: about.get(f"{what}_key") for what in ("region", "instance")}
+        named = all(isinstance(key, str) and key in obs for key in keys.values())
+        return keys if named and self._regions() else {}
+
     def _shapes(self, region: str) -> Path:
         if Path(region).name != region or region == "..":  # a name from a file must not lead elsewhere
             raise InputError(f"{self._table}: region {region!r} is no name of an element; write the store again")
@@ -92,10 +101,10 @@ class SpatialDataStore(Folder):
 
     def _centers(self, obs):
         """Centers of the circles that the table's rows name, shape (n_cells, 2)."""
-        about = attributes(self._table)
-        region_key, instance_key = about.get("region_key"), about.get("instance_key")
-        if region_key not in obs or instance_key not in obs:
+        keys = self._annotates(obs)
+        if not keys:
             self._shapes_needed()
+        region_key, instance_key = keys["region"], keys["instance"]
         centers = np.full((len(obs), 2), np.nan)
         for region in self._regions():
             rows = np.flatnonzero(obs[region_key].astype(str) == region)

@@ -49,6 +49,10 @@ class Xenium(Folder):
     def gene_columns(self) -> dict[str, list[str]] | None:
         return open_tenx(self._parts()[0]).gene_columns()
 
+    def cell_ids(self) -> list[str]:
+        """All cells of the instrument's table, in its order, which is that of its other files too."""
+        return read_cells(self._parts()[1], ids=("cell_id",))["cell_id"].tolist()
+
     def _read(self, keys: Iterable[str]):
         matrix, path = self._parts()
         cells = read_cells(path, ids=("cell_id",), numeric=CENTERS).set_index("cell_id")
