@@ -2,8 +2,8 @@
 
     python tests/benchmarks/scale.py [--cells 10000,100000,1000000] [--nodes 20]
 
-The whole pipeline on 2 cores: a panel of 300 genes, 20,000 reference cells of 800 genes, some 400 genes imputed. What has
-run is kept in `.cache/benchmarks/scale/<cells>/` and resumed. Writes `scale.md` beside.
+The whole pipeline on 2 cores: a panel of 300 genes, 20,000 reference cells of 800 genes, some 400 genes imputed. What
+has run is kept in `.cache/benchmarks/scale/<cells>/` and resumed. Writes `scale.md` beside.
 
 Processor seconds and peak memory are those of Nextflow's trace; the slope is from the two largest sizes. A cluster's
 elapsed time is the sum over the steps of their longest task, each on a node like this machine: PREDICT's methods run

@@ -108,6 +108,15 @@ def test_methods_have_entries_of_one_form_and_an_environment(root):
     assert set(defaults) < set(methods)
 
 
+def test_no_script_of_a_method_hides_the_package_that_it_imports(root):
+    """A script's folder comes first where Python looks for modules."""
+    scripts = {path.stem: path.read_text() for path in (root / "bin/methods").glob("*.py")}
+    for name, text in scripts.items():
+        assert not re.search(rf"^\s*(import|from) {name}\b", text, re.M), name
+    for method in json.loads((root / "assets/methods.json").read_text()).values():
+        assert method["command"] is None or Path(method["command"].split()[-1]).stem in scripts
+
+
 class Checkout:
     """A copy of the set-up, on a PATH that holds only what is put there."""
 
