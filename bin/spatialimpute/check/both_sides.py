@@ -4,8 +4,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from spatialimpute.check.gene_spellings import gene_spellings, label_columns
+from spatialimpute.check.gene_spellings import gene_columns, label_columns, spellings_in
 from spatialimpute.gene_species import two_species
+from spatialimpute.sources.gene_columns import INDEX, are_identifiers
+from spatialimpute.sources.metadata_names import is_metadata
 from spatialimpute.sources.orientation import count_molecules, transpose
 
 #: Names that a message shows.
@@ -20,18 +22,25 @@ _CELL = re.compile(r"^([acgtn]{8,}([-_.].*)?|[\d._-]*|.*[acgtn]{12,}.*|(cell|spo
 
 
 class BothSides:
-    """Spellings of the genes of files, and what else may name genes in them, each file read once."""
+    """Spellings of the genes of files, and what else may name genes in them, each file read once.
+
+    A file that says more of its genes than one name each (ids, kinds of features) is a catalog: all its names are genes.
+    """
 
     def __init__(self, aliases: dict[str, str]):
         self._aliases = aliases
         self._spellings: dict[str, dict[str, str] | None] = {}
+        self._catalogs: set[str] = set()
         self._labels: dict[str, dict[str, list[str]]] = {}
 
     def spellings(self, path: str) -> dict[str, str] | None:
         """As :func:`gene_spellings`, aliases among them; None where the file cannot be looked at."""
         if path not in self._spellings:
-            found = None if "://" in path else gene_spellings(path)
+            columns = None if "://" in path else gene_columns(path)
+            found = None if columns is None else spellings_in(columns)
             if found is not None:
+                if len(columns) > 1 or are_identifiers(columns[INDEX]):
+                    self._catalogs.add(path)
                 renamed = {new.casefold(): new for old, new in self._aliases.items() if old.casefold() in found}
                 found = renamed | found
             self._spellings[path] = found
@@ -60,14 +69,19 @@ class BothSides:
 
     def others(self, sample: dict) -> list[str] | None:
         """Names among the spatial file's genes that no reference has under any spelling: columns of a table that may be
-        none. None where files cannot be looked at, or where too many are unknown to tell anything."""
+        none. Names of metadata are among them, too, where a reference has them in a mere list of names: its table may
+        hold the same column. None where files cannot be looked at, or where too many are unknown to tell anything."""
         paths = _paths(sample)
         known = [self.spellings(path) for path in paths]
         if len(known) < 2 or None in known:
             return None
         own = {name for name, spelled in known[0].items() if name == spelled.casefold()}
         unknown = [known[0][name] for name in own if not any(name in one for one in known[1:])]
-        return sorted(unknown) if len(unknown) <= min(MOST_OTHERS, len(own) / 2) else None
+        if len(unknown) > min(MOST_OTHERS, len(own) / 2):
+            return None
+        vouched = set().union(*(self._spellings[path] for path in paths[1:] if path in self._catalogs))
+        metadata = (known[0][name] for name in own if name not in vouched and is_metadata(known[0][name]))
+        return sorted({*unknown, *metadata})
 
     def warnings(self, sample: dict) -> list[str]:
         """What is odd about a sample's files, but no reason to end the run."""

@@ -29,9 +29,12 @@ def gene_spellings(path: str | Path) -> dict[str, str] | None:
     A name that is not among them is not in the file. None where the file cannot be looked at this way.
     """
     columns = gene_columns(str(path))
-    if columns is None:
-        return None
-    spellings = {}
+    return None if columns is None else spellings_in(columns)
+
+
+def spellings_in(columns: dict[str, list[str]]) -> dict[str, str]:
+    """The same of texts as :func:`gene_columns` gives them."""
+    spellings: dict[str, str] = {}
     for name in (name.strip() for names in columns.values() for name in names):
         spellings.setdefault(name.casefold(), name)
         spellings.setdefault(name.casefold().split(".")[0], name)  # ENSG00000000003.15

@@ -17,6 +17,17 @@ if TYPE_CHECKING:
 NO_PLACE = "cells without a place"
 #: Key of a table's `attrs`: its columns of several values per row, which are not read.
 NESTED = "nested"
+#: What tools change in the ids of cells: what it is, its pattern, and what to put there to compare them.
+DIFFERENCES = (
+    ("upper and lower case alone", r"^\b$", ""),
+    ("spaces or quotes around them", r"^[\s\"']+|[\s\"']+$", ""),
+    ("'.0' at their ends, as numbers with decimals have it", r"\.0+$", ""),
+    ("'.' in place of '-', as R writes it in names of columns", r"^X(?=\d)|[-_. ]", ""),
+    ("their ending, such as '-1'", r"[-_.]\d+$", ""),
+    ("what is in front of them, such as a sample's name", r"^.*[_:#|](?=.)", ""),
+    ("what is in front of them and their ending", r"^.*[_:#|](?=.)|[-_.]\d+$", ""),
+    ("what is behind them, such as a sample's name", r"(?<=.)[_:#|].*$", ""),
+)
 #: Of a number or a pointer to a text.
 VALUE_BYTES = 8
 
@@ -233,7 +244,7 @@ def match_cells(cells: "pd.Index", matrix: Path, rows: "pd.Index", table: Path) 
     if len(absent) == len(cells):
         raise InputError(
             f"{table}: its cells are not those of {matrix.name}: no coordinates for cell {cells[0]!r} ({counted}); "
-            "give every cell a row under the same id"
+            f"{_difference(cells, rows) or 'give every cell a row under the same id'}"
         )
     if (
         len(absent)
@@ -253,6 +264,15 @@ def match_cells(cells: "pd.Index", matrix: Path, rows: "pd.Index", table: Path) 
             f"out (first: {unused[0]})"
         )
     return position, warnings
+
+
+def _difference(cells: "pd.Index", rows: "pd.Index") -> str | None:
+    """How the ids of most cells would match, if they were written alike; None where nothing is known that helps."""
+    for what, pattern, put in DIFFERENCES:
+        alike = [ids.str.replace(pattern, put, regex=True).str.casefold() for ids in (cells, rows)]
+        if all(ids.is_unique for ids in alike) and alike[0].isin(alike[1]).mean() > 0.5:
+            return f"they differ by {what} ({cells[0]!r} and {rows[0]!r}): write the ids alike in both files"
+    return None
 
 
 def _are_numbers(ids: "pd.Index") -> bool:

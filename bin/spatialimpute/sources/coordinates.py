@@ -8,7 +8,7 @@ import numpy as np
 
 from spatialimpute.errors import InputError
 from spatialimpute.sources.cell_table import add_columns, match_cells, read_cells, to_floats
-from spatialimpute.sources.text import table_header
+from spatialimpute.sources.text import is_number, table_header
 from spatialimpute.sources.vocabulary import (
     CELL_ID_COLUMNS,
     COORDINATE_KEYS,
@@ -23,6 +23,9 @@ from spatialimpute.sources.vocabulary import (
 if TYPE_CHECKING:
     import anndata as ad
     import pandas as pd
+
+#: Values that a message shows.
+N_SHOWN = 6
 
 
 def find_sidecar(path: str | Path) -> Path | None:
@@ -45,6 +48,11 @@ def sidecar_columns(path: str | Path) -> tuple[str, list[str], str]:
     """
     header = table_header(path)
     found = coordinate_columns(header)
+    if found is None and len(header) > 2 and all(is_number(name) for name in header[1:]):
+        raise InputError(
+            f"{path}: its first line holds values ({', '.join(header[:N_SHOWN])}); expected a header above them that "
+            "says which column is which, such as cell_id,x,y"
+        )
     if found is None:
         raise InputError(f"{path}: no coordinates among {', '.join(header)}; name them x and y (and z)")
     columns, unit = found
@@ -70,7 +78,9 @@ def read_sidecar(data: "ad.AnnData", counts: Path, path: Path) -> None:
         No coordinate columns, no cell ids, text for numbers, repeated ids on either side, or other cells' places.
     """
     key, columns, unit = sidecar_columns(path)
-    table = read_cells(path, ids=(key,), numeric=tuple(columns)).set_index(key)
+    table = read_cells(path, ids=(key,), numeric=tuple(columns))
+    table = table.set_index(_column_of_cells(table, key, data.obs_names))
+    table.index = table.index.astype(str)
     position, warnings = match_cells(data.obs_names, counts, table.index, path)
     places = np.full((len(position), len(columns)), np.nan)
     places[position >= 0] = table[columns].to_numpy(dtype=np.float64)[position[position >= 0]]
@@ -78,6 +88,12 @@ def read_sidecar(data: "ad.AnnData", counts: Path, path: Path) -> None:
     data.uns["read_warnings"] = [*data.uns.get("read_warnings", []), *warnings]
     more = table.drop(columns=columns)
     add_columns(data, more.iloc[position] if (position >= 0).all() else more.reindex(data.obs_names), counts.name)
+
+
+def _column_of_cells(table: "pd.DataFrame", key: str, cells: "pd.Index") -> str:
+    """The column of ids: `key`, or where that holds none of the cells another column of texts that holds most."""
+    texts = [] if table[key].isin(cells).any() else table.select_dtypes(["object", "string"]).columns.drop(key)
+    return next((name for name in texts if cells.isin(table[name].astype(str)).mean() > 0.5), key)
 
 
 def _numbers(column: "pd.Series") -> np.ndarray:
@@ -99,6 +115,8 @@ def find_places(data: "ad.AnnData", path: Path) -> None:
     if key is not None:
         values = data.obsm[key]
         unit = COORDINATE_UNITS.get(str(data.uns.get("coordinate_unit")).casefold(), "unknown")
+        if (named := coordinate_columns(getattr(values, "columns", ()))) is not None:
+            values, unit = values[named[0]], named[1] if unit == "unknown" else unit
         values = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
         where = f"obsm[{key!r}]"
     elif columns is not None:
