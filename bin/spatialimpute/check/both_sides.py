@@ -9,6 +9,7 @@ from spatialimpute.gene_species import two_species
 from spatialimpute.sources.gene_columns import INDEX, are_identifiers
 from spatialimpute.sources.metadata_names import is_metadata
 from spatialimpute.sources.orientation import count_molecules, transpose
+from spatialimpute.sources.text import table_header
 
 #: Names that a message shows.
 N_NAMED = 5
@@ -24,7 +25,8 @@ _CELL = re.compile(r"^([acgtn]{8,}([-_.].*)?|[\d._-]*|.*[acgtn]{12,}.*|(cell|spo
 class BothSides:
     """Spellings of the genes of files, and what else may name genes in them, each file read once.
 
-    A file that says more of its genes than one name each (ids, kinds of features) is a catalog: all its names are genes.
+    A file that says more of its genes than one name each (ids, kinds of features) is a catalog: all its names are of
+    genes.
     """
 
     def __init__(self, aliases: dict[str, str]):
@@ -160,5 +162,5 @@ def _turned_text(path: str, column: str, values: list[str], genes: set[str]) -> 
         )
     return (
         f"{file.name}: its rows are molecules, not cells ({where}: {examples}, which are genes of the other side); "
-        f"{count_molecules(file)}"
+        f"{count_molecules(file, column, table_header(file))}"
     )

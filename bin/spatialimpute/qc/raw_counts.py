@@ -118,7 +118,7 @@ def _complaint(x: sp.csr_matrix, cells: pd.Index, genes: pd.Index) -> str | None
 def _judge(value, x: sp.csr_matrix) -> str:
     value = float(value)
     if not np.isfinite(value):
-        return f"{value}, not a number"
+        return f"{value}, not a number (an empty or missing value? where nothing was counted, write 0)"
     if value < 0:
         return f"{value:g}, a negative value (scaled or background-subtracted data?)"
     if value > MAX_COUNT:

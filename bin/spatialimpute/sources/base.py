@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Column of the cells in matrices of all barcodes (`raw_probe_bc_matrix.h5`, also by scanpy): which of them are cells.
 FILTERED_BARCODES = "filtered_barcodes"
-#: Column of Visium's spots, also in files that scanpy, squidpy and Seurat made of the folder: which have tissue on them.
+#: Column of Visium's spots, also in files that other tools made of its folder: which of them have tissue on them.
 IN_TISSUE = "in_tissue"
 OUTSIDE_TISSUE = "outside of the tissue"
 #: How a column says yes.

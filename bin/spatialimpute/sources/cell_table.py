@@ -7,7 +7,7 @@ import numpy as np
 
 from spatialimpute.errors import InputError
 from spatialimpute.sources.guard import require_memory
-from spatialimpute.sources.text import SAFE_NUMBERS, open_rows, table_header, table_separator
+from spatialimpute.sources.text import SAFE_NUMBERS, number_advice, open_rows, table_header, table_separator
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -154,7 +154,7 @@ def to_numbers(path: Path, table: "pd.DataFrame", columns: tuple[str, ...], firs
             at = int(bad.argmax())
             raise InputError(
                 f"{path}: row {at + first_row}, column {column!r}: found {table[column].iloc[at]!r}, "
-                "expected a number; export the file again"
+                f"expected a number; {number_advice(str(table[column].iloc[at]))}"
             )
         table[column] = values
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from spatialimpute.errors import InputError
 from spatialimpute.sources.cell_table import add_columns, match_cells, read_cells, to_floats
-from spatialimpute.sources.text import is_number, table_header
+from spatialimpute.sources.text import is_number, number_advice, table_header
 from spatialimpute.sources.vocabulary import (
     CELL_ID_COLUMNS,
     COORDINATE_KEYS,
@@ -103,6 +103,13 @@ def _numbers(column: "pd.Series") -> np.ndarray:
     return (column if (numbers.isna() & ~missing).any() else numbers).to_numpy()
 
 
+def _first_text(values: np.ndarray) -> str:
+    """The first value that is no number, and what to do with it, as the end of a message."""
+    texts = [str(value) for value in values.ravel() if not is_number(str(value))]
+    found = f" (found {texts[0]!r}; {number_advice(texts[0])})" if texts else ""
+    return f"; write x and y as numbers{found}"
+
+
 def find_places(data: "ad.AnnData", path: Path) -> None:
     """Set `obsm['spatial']` and `uns['coordinate_unit']` from the usual places, if there are any.
 
@@ -127,7 +134,7 @@ def find_places(data: "ad.AnnData", path: Path) -> None:
     try:
         values = values.astype(np.float64)
     except (TypeError, ValueError):
-        raise InputError(f"{path}: coordinates in {where} are not numbers; write x and y as numbers") from None
+        raise InputError(f"{path}: coordinates in {where} are not numbers{_first_text(values)}") from None
     if values.ndim != 2 or values.shape[1] not in (2, 3):
         raise InputError(
             f"{path}: {where} has shape {values.shape}, expected (cells, 2) or (cells, 3); store x, y[, z] there"
