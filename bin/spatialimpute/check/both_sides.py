@@ -13,6 +13,8 @@ from spatialimpute.sources.text import table_header
 
 #: Names that a message shows.
 N_NAMED = 5
+#: Pairs of names that a warning shows.
+N_PAIRS = 20
 #: Gene names among a file's labels that cannot be chance.
 FEWEST_GENES = 3
 #: Where the rows are genes, each is there once or nearly so; where they are molecules, many are of one gene.
@@ -93,6 +95,11 @@ class BothSides:
             return []
         names = ["the spatial side", *(Path(path).name for path in paths[1:])]
         texts = two_species([(name, one.values()) for name, one in zip(names, known, strict=True)])
+        texts += [
+            text
+            for path, one in zip(paths[1:], known[1:], strict=True)
+            if (text := _almost_alike(known[0], one, Path(path).name)) is not None
+        ]
         return [f"sample '{sample['sample']}': {text}" for text in texts]
 
     def notes(self, sample: dict) -> list[str]:
@@ -133,6 +140,28 @@ class BothSides:
         if path not in self._labels:
             self._labels[path] = label_columns(path)
         return self._labels[path]
+
+
+def _almost_alike(spatial: dict[str, str], reference: dict[str, str], file: str) -> str | None:
+    """What to say of genes that differ from the reference's by signs alone, as R changes names of columns."""
+    left = {_letters(name): spelled for name, spelled in reference.items() if name not in spatial}
+    pairs = {
+        spelled: left[_letters(name)]
+        for name, spelled in spatial.items()
+        if name not in reference and name == spelled.casefold() and _letters(name) in left and not is_metadata(spelled)
+    }
+    if not pairs:
+        return None
+    listed = ", ".join(f"{own} ({other})" for own, other in list(pairs.items())[:N_PAIRS])
+    more = f" and {len(pairs) - N_PAIRS} more" if len(pairs) > N_PAIRS else ""
+    return (
+        f"{len(pairs)} genes differ from those of {file} by signs alone, as R changes names of columns, and so are not "
+        f"shared: {listed}{more}; write them alike, or give a table by gene_aliases"
+    )
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"^x(?=\d)|[^a-z0-9]", "", name.casefold())
 
 
 def _paths(sample: dict) -> list[str]:

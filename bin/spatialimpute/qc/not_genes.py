@@ -229,8 +229,8 @@ def _by_reason(names: np.ndarray, reasons: dict[int, str]) -> list[str]:
     ]
 
 
-def listed(names: Collection[str]) -> str:
+def listed(names: Collection[str], what: str = "column") -> str:
     """Names for a message, the first of many."""
     names = [repr(str(name)) for name in names]
     more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
-    return ("columns " if len(names) > 1 else "column ") + ", ".join(names[:N_NAMED]) + more
+    return (f"{what}s " if len(names) > 1 else f"{what} ") + ", ".join(names[:N_NAMED]) + more
