@@ -49,6 +49,7 @@ def find_raw_counts(data: ad.AnnData, source: str) -> tuple[sp.csr_matrix, pd.Da
             continue
         found = _counts(matrix, data.obs_names, var)
         if not isinstance(found, str):
+            _warn_of_fewer_genes(data, where)
             return found, var, where
         complaints.append(f"{where}: {found}")
     others = {}
@@ -67,6 +68,19 @@ def find_raw_counts(data: ad.AnnData, source: str) -> tuple[sp.csr_matrix, pd.Da
         f"{source}: no raw counts found. {'; '.join(complaints)}. Expected non-negative whole numbers in X, "
         f"layers['counts'] or raw; {way_out}"
     )
+
+
+def _warn_of_fewer_genes(data: ad.AnnData, where: str) -> None:
+    """Say where `raw` holds counts of more genes: then the matrix was cut down to some, such as the most variable."""
+    if data.raw is None or where == "raw" or data.raw.shape[1] <= data.n_vars:
+        return
+    if isinstance(_counts(data.raw.X, data.obs_names, data.raw.var), str):
+        return
+    data.uns["read_warnings"] = [
+        *data.uns.get("read_warnings", []),
+        f"{where} has {data.n_vars} genes, and raw has counts of {data.raw.shape[1]}; those of {where} are taken: to "
+        "use all write them to X (in Python: data.raw.to_adata().write_h5ad('all_genes.h5ad'))",
+    ]
 
 
 def _counts(matrix, cells: pd.Index, var: pd.DataFrame) -> sp.csr_matrix | str:

@@ -26,6 +26,8 @@ from spatialimpute.sources.xenium import Xenium
 
 __all__ = ["FILES", "FOLDERS", "Header", "Source", "folders_of", "open_source", "split_address", "split_part"]
 
+#: Names of the instruments' tables of molecules.
+_MOLECULES = re.compile(r"^(detected_)?transcripts\.|_tx_file\.|_transcripts\.(csv|parquet)", re.IGNORECASE)
 #: Formats of single files; HDF5 kinds are told by what is inside, the others by name.
 FILES: tuple[type[Source], ...] = (TenxMtx, Table, H5mu, H5ad, Loom, TenxH5)
 FOLDERS: tuple[type[Folder], ...] = (
@@ -121,6 +123,12 @@ def _open_folder(path: Path) -> Source:
         raise InputError(
             f"{path}: a zarr store without a table of counts (found {listing(path)}); expected AnnData, or SpatialData "
             "with cells aggregated into a table below tables/"
+        )
+    if not kinds and (molecules := [inner.name for inner in sorted(path.iterdir()) if _MOLECULES.search(inner.name)]):
+        raise InputError(
+            f"{path}: holds molecules ({', '.join(molecules)}) without the counts of cells; add the tables of cells "
+            "and counts that the instrument writes beside them, or assign the molecules to cells (in Python: "
+            "sopa or spatialdata.aggregate) and name the h5ad or SpatialData store that comes out"
         )
     if not kinds:
         raise InputError(

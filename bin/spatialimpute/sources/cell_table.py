@@ -1,5 +1,6 @@
 """Tables of cells as CSV or parquet, and the join of counts with their cells."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 NO_PLACE = "cells without a place"
 #: Key of a table's `attrs`: its columns of several values per row, which are not read.
 NESTED = "nested"
+#: A long number as spreadsheets write it.
+SHORTENED = r"\d([.,]\d+)?[eE]\+\d+"
 #: What tools change in the ids of cells: what it is, its pattern, and what to put there to compare them.
 DIFFERENCES = (
     ("upper and lower case alone", r"^\b$", ""),
@@ -230,6 +233,11 @@ def match_cells(cells: "pd.Index", matrix: Path, rows: "pd.Index", table: Path) 
     for path, ids, what in ((matrix, cells, "counts"), (table, rows, "rows")):
         if not ids.is_unique:
             several = int(ids.duplicated(keep=False).sum())
+            if re.fullmatch(SHORTENED, ids[ids.duplicated()][0]):
+                raise InputError(
+                    f"{path}: {several} of {len(ids)} cells have ids such as {ids[ids.duplicated()][0]!r}, which a "
+                    "spreadsheet has shortened, so that they cannot be told apart; take the file from before it"
+                )
             raise InputError(
                 f"{path}: cell {ids[ids.duplicated()][0]!r} has several rows; keep one row per cell ({several} of "
                 f"{len(ids)} {what} share their id with another, so which place is whose cannot be told; of several "
