@@ -40,8 +40,8 @@ def spellings_in(columns: dict[str, list[str]]) -> dict[str, str]:
         for name, plain in zip(stripped, plain_names(stripped), strict=True):
             spellings.setdefault(name.casefold(), name)
             spellings.setdefault(name.casefold().split(".")[0], name)  # ENSG00000000003.15
-            for part in (plain, ensembl_id(name)):
-                spellings.setdefault(part.casefold(), part or name)
+            for part in filter(None, (plain, ensembl_id(name))):
+                spellings.setdefault(part.casefold(), part)
     return spellings
 
 

@@ -164,7 +164,7 @@ def _read_matrix(matrix: Path, features: Path, barcodes: Path, n_genes: int, n_c
                 for path, n, claimed in ((features, n_genes, n_rows), (barcodes, n_cells, n_columns))
                 if n == claimed + 1
             ]
-            if headed:
+            if headed and hint != "transpose it":
                 hint = f"remove the first line of {' and of '.join(headed)}, which seems to be a header"
             raise InputError(
                 f"{matrix}: {n_rows:,} rows and {n_columns:,} columns, but {features.name} names {n_genes:,} genes "
