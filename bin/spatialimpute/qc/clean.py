@@ -17,7 +17,7 @@ from spatialimpute.qc.not_genes import features_aside, listed, measures_aside
 from spatialimpute.qc.places import placed_cells
 from spatialimpute.qc.probes import are_probes, genes_of_probes
 from spatialimpute.qc.raw_counts import find_raw_counts
-from spatialimpute.sources.gene_columns import are_dates
+from spatialimpute.sources.gene_columns import are_dates, ensembl_id
 from spatialimpute.technologies import other_instrument
 
 N_EXAMPLES = 5
@@ -254,7 +254,7 @@ def _account_for_names(account, column: str, index: pd.Index, names: np.ndarray)
     """Genes that are named otherwise than by the index."""
     if column == gene_names.INDEX:
         reason = "symbols out of names that hold more, an Ensembl id or a genome"
-        pairs = [(old, new) for old, new in zip(index, names, strict=True) if old != new and not old.startswith(new)]
+        pairs = [(old, new) for old, new in zip(index, names, strict=True) if old != new != ensembl_id(old)]
         account.add("gene names", "genes", reason, [f"{old} -> {new}" for old, new in pairs])
     else:
         reason = f"named by the column {column!r} in place of the index"

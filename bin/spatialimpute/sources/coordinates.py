@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spatialimpute.errors import InputError
-from spatialimpute.sources.cell_table import add_columns, match_cells, read_cells, to_floats
+from spatialimpute.sources.cell_ids import match_cells
+from spatialimpute.sources.cell_table import add_columns, read_cells, to_floats
 from spatialimpute.sources.text import is_number, number_advice, table_header
 from spatialimpute.sources.vocabulary import (
     CELL_ID_COLUMNS,
