@@ -144,7 +144,11 @@ class BothSides:
 
 def _almost_alike(spatial: dict[str, str], reference: dict[str, str], file: str) -> str | None:
     """What to say of genes that differ from the reference's by signs alone, as R changes names of columns."""
-    left = {_letters(name): spelled for name, spelled in reference.items() if name not in spatial}
+    left = {
+        _letters(name): spelled
+        for name, spelled in reference.items()
+        if name not in spatial and name == spelled.casefold() and _letters(name)
+    }
     pairs = {
         spelled: left[_letters(name)]
         for name, spelled in spatial.items()
