@@ -3,6 +3,7 @@
 import csv
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -320,3 +321,19 @@ def test_own_results_are_told_from_own_counts(tmp_path):
     for name in ("imputed.h5ad", "imputed.zarr"):
         with pytest.raises(InputError, match="values that this pipeline imputed"):
             open_source(tmp_path / name).header()
+
+
+def test_records_in_a_loom_file_are_left_out(tmp_path):
+    """As SCENIC and SCope store embeddings of cells and regulons of genes."""
+    record = np.dtype([("_X", "f4"), ("_Y", "f4")])
+    with h5py.File(tmp_path / "a.loom", "w") as file:
+        file["matrix"] = COUNTS.T
+        file["row_attrs/Gene"], file["col_attrs/CellID"] = np.array(GENES, "S"), np.array(CELLS, "S")
+        file["row_attrs/Regulons"], file["col_attrs/Embedding"] = np.zeros(12, record), np.zeros(40, record)
+        file["col_attrs/X"], file["col_attrs/Y"] = XY.T
+        for name in ("layers", "row_graphs", "col_graphs", "attrs"):
+            file.create_group(name)
+    assert "Embedding" not in open_source(tmp_path / "a.loom").header().columns
+    counts, summary = read(tmp_path / "a.loom")
+    check(counts)
+    assert [step["examples"] for step in summary["steps"]][:2] == [["Embedding"], ["Regulons"]]
