@@ -61,7 +61,7 @@ def test_the_check_lists_what_is_wrong_with_all_folders(tmp_path, check):
     assert result.code == 65 and "3 problems" in result.stderr
     assert "a part of a Xenium folder; name the folder: xenium" in result.stderr
     assert "a MERSCOPE folder needs cell_metadata.csv[.gz] beside cell_by_gene.csv, which is missing" in result.stderr
-    assert "a folder of no known kind" in result.stderr and "found outs: name the folder" in result.stderr
+    assert "in a folder within it: outs (a Visium folder); name it: visium/outs" in result.stderr
 
 
 def test_a_folder_of_two_instruments_is_refused(tmp_path, check):

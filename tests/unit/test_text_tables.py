@@ -263,6 +263,8 @@ CODES = {
     "Within": (np.arange(N) % 50 + 1, "numbers the cells"),
     "Sektion": (np.arange(N) // 50, "one number for many cells"),
     "Ebene": ((RNG.uniform(0, 3, N) - 1).round(2), "not whole numbers"),
+    "Summe": (COUNTS.sum(axis=1) * 3, "as their sum does"),
+    "Tiefe": (COUNTS.sum(axis=1), "as their sum does"),
 }
 
 
@@ -283,7 +285,7 @@ def test_unknown_columns_are_judged_by_what_they_hold(tmp_path, name):
     [
         ("Doubt", RNG.integers(1, 6, N)),
         ("Doubt", RNG.integers(0, 7, N)),
-        ("Doubt", COUNTS.sum(axis=1) * 3),
+        ("Doubt", np.where(COUNTS.sum(axis=1) % 3, 0, 200)),
         ("Big one", FEW),
     ],
 )

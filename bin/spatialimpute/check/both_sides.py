@@ -4,12 +4,17 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from spatialimpute.check.gene_spellings import gene_spellings, label_columns
+from spatialimpute.check.gene_spellings import gene_columns, label_columns, spellings_in
 from spatialimpute.gene_species import two_species
+from spatialimpute.sources.gene_columns import INDEX, are_identifiers
+from spatialimpute.sources.metadata_names import is_metadata
 from spatialimpute.sources.orientation import count_molecules, transpose
+from spatialimpute.sources.text import table_header
 
 #: Names that a message shows.
 N_NAMED = 5
+#: Pairs of names that a warning shows.
+N_PAIRS = 20
 #: Gene names among a file's labels that cannot be chance.
 FEWEST_GENES = 3
 #: Where the rows are genes, each is there once or nearly so; where they are molecules, many are of one gene.
@@ -20,18 +25,26 @@ _CELL = re.compile(r"^([acgtn]{8,}([-_.].*)?|[\d._-]*|.*[acgtn]{12,}.*|(cell|spo
 
 
 class BothSides:
-    """Spellings of the genes of files, and what else may name genes in them, each file read once."""
+    """Spellings of the genes of files, and what else may name genes in them, each file read once.
+
+    A file that says more of its genes than one name each (ids, kinds of features) is a catalog: all its names are of
+    genes.
+    """
 
     def __init__(self, aliases: dict[str, str]):
         self._aliases = aliases
         self._spellings: dict[str, dict[str, str] | None] = {}
+        self._catalogs: set[str] = set()
         self._labels: dict[str, dict[str, list[str]]] = {}
 
     def spellings(self, path: str) -> dict[str, str] | None:
         """As :func:`gene_spellings`, aliases among them; None where the file cannot be looked at."""
         if path not in self._spellings:
-            found = None if "://" in path else gene_spellings(path)
+            columns = None if "://" in path else gene_columns(path)
+            found = None if columns is None else spellings_in(columns)
             if found is not None:
+                if len(columns) > 1 or are_identifiers(columns[INDEX]):
+                    self._catalogs.add(path)
                 renamed = {new.casefold(): new for old, new in self._aliases.items() if old.casefold() in found}
                 found = renamed | found
             self._spellings[path] = found
@@ -60,14 +73,19 @@ class BothSides:
 
     def others(self, sample: dict) -> list[str] | None:
         """Names among the spatial file's genes that no reference has under any spelling: columns of a table that may be
-        none. None where files cannot be looked at, or where too many are unknown to tell anything."""
+        none. Names of metadata are among them, too, where a reference has them in a mere list of names: its table may
+        hold the same column. None where files cannot be looked at, or where too many are unknown to tell anything."""
         paths = _paths(sample)
         known = [self.spellings(path) for path in paths]
         if len(known) < 2 or None in known:
             return None
         own = {name for name, spelled in known[0].items() if name == spelled.casefold()}
         unknown = [known[0][name] for name in own if not any(name in one for one in known[1:])]
-        return sorted(unknown) if len(unknown) <= min(MOST_OTHERS, len(own) / 2) else None
+        if len(unknown) > min(MOST_OTHERS, len(own) / 2):
+            return None
+        vouched = set().union(*(self._spellings[path] for path in paths[1:] if path in self._catalogs))
+        metadata = (known[0][name] for name in own if name not in vouched and is_metadata(known[0][name]))
+        return sorted({*unknown, *metadata})
 
     def warnings(self, sample: dict) -> list[str]:
         """What is odd about a sample's files, but no reason to end the run."""
@@ -77,6 +95,11 @@ class BothSides:
             return []
         names = ["the spatial side", *(Path(path).name for path in paths[1:])]
         texts = two_species([(name, one.values()) for name, one in zip(names, known, strict=True)])
+        texts += [
+            text
+            for path, one in zip(paths[1:], known[1:], strict=True)
+            if (text := _almost_alike(known[0], one, Path(path).name)) is not None
+        ]
         return [f"sample '{sample['sample']}': {text}" for text in texts]
 
     def notes(self, sample: dict) -> list[str]:
@@ -119,6 +142,32 @@ class BothSides:
         return self._labels[path]
 
 
+def _almost_alike(spatial: dict[str, str], reference: dict[str, str], file: str) -> str | None:
+    """What to say of genes that differ from the reference's by signs alone, as R changes names of columns."""
+    left = {
+        _letters(name): spelled
+        for name, spelled in reference.items()
+        if name not in spatial and name == spelled.casefold() and _letters(name)
+    }
+    pairs = {
+        spelled: left[_letters(name)]
+        for name, spelled in spatial.items()
+        if name not in reference and name == spelled.casefold() and _letters(name) in left and not is_metadata(spelled)
+    }
+    if not pairs:
+        return None
+    listed = ", ".join(f"{own} ({other})" for own, other in list(pairs.items())[:N_PAIRS])
+    more = f" and {len(pairs) - N_PAIRS} more" if len(pairs) > N_PAIRS else ""
+    return (
+        f"{len(pairs)} genes differ from those of {file} by signs alone, as R changes names of columns, and so are not "
+        f"shared: {listed}{more}; write them alike, or give a table by gene_aliases"
+    )
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"^x(?=\d)|[^a-z0-9]", "", name.casefold())
+
+
 def _paths(sample: dict) -> list[str]:
     return [*sample["spatial"][:1], *(reference["files"][0] for reference in sample["reference"])]
 
@@ -146,5 +195,5 @@ def _turned_text(path: str, column: str, values: list[str], genes: set[str]) -> 
         )
     return (
         f"{file.name}: its rows are molecules, not cells ({where}: {examples}, which are genes of the other side); "
-        f"{count_molecules(file)}"
+        f"{count_molecules(file, column, table_header(file))}"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from spatialimpute.errors import InputError
 from spatialimpute.sources import open_source
-from spatialimpute.sources.gene_columns import ENSEMBL, INDEX, is_missing, usual_column
+from spatialimpute.sources.gene_columns import INDEX, ensembl_id, is_missing, plain_names, usual_column
 
 #: Another column than the usual one has to share so many genes more, as a share of the smaller side's: a few
 #: differences are synonyms.
@@ -29,12 +29,19 @@ def gene_spellings(path: str | Path) -> dict[str, str] | None:
     A name that is not among them is not in the file. None where the file cannot be looked at this way.
     """
     columns = gene_columns(str(path))
-    if columns is None:
-        return None
-    spellings = {}
-    for name in (name.strip() for names in columns.values() for name in names):
-        spellings.setdefault(name.casefold(), name)
-        spellings.setdefault(name.casefold().split(".")[0], name)  # ENSG00000000003.15
+    return None if columns is None else spellings_in(columns)
+
+
+def spellings_in(columns: dict[str, list[str]]) -> dict[str, str]:
+    """The same of texts as :func:`gene_columns` gives them."""
+    spellings: dict[str, str] = {}
+    for names in columns.values():
+        stripped = [name.strip() for name in names]
+        for name, plain in zip(stripped, plain_names(stripped), strict=True):
+            spellings.setdefault(name.casefold(), name)
+            spellings.setdefault(name.casefold().split(".")[0], name)  # ENSG00000000003.15
+            for part in filter(None, (plain, ensembl_id(name))):
+                spellings.setdefault(part.casefold(), part)
     return spellings
 
 
@@ -126,18 +133,17 @@ class _Names:
     def __init__(self, columns: dict[str, list[str]], aliases: dict[str, str], fixed: str | None):
         self.usual = usual_column(columns)
         self.first = fixed or self.usual
-        by_column = {column: {_key(name, aliases) for name in names} - {""} for column, names in columns.items()}
+        plain = {column: plain_names([name.strip() for name in names]) for column, names in columns.items()}
+        by_column = {column: {_key(name, aliases) for name in names} - {""} for column, names in plain.items()}
         rest = [column for column in by_column if column != self.first and len(by_column[column]) > 1]
         rest.sort(key=lambda column: -len(by_column[column]))
         tried = [self.first, *([] if fixed else rest[:N_TRIED])]
         self.names = {column: by_column.get(column, set()) for column in tried}
-        self.ids = {name for names in by_column.values() for name in names if ENSEMBL.match(name.upper())}
+        self.ids = {ensembl_id(name.strip()) for names in columns.values() for name in names} - {""}
 
 
 def _key(name: str, aliases: dict[str, str]) -> str:
-    name = name.strip()
-    name = "" if is_missing(name) else aliases.get(name, name)
-    return (name.split(".")[0] if ENSEMBL.match(name) else name).casefold()
+    return "" if is_missing(name) else aliases.get(name, name).casefold()
 
 
 def _best(files: list[_Names]) -> tuple[list[str], int]:

@@ -13,10 +13,11 @@ from spatialimpute.files.counts import OWN_CELL_COLUMNS, OWN_GENE_COLUMNS, SCHEM
 from spatialimpute.qc import gene_names
 from spatialimpute.qc.cell_types import as_labels, cell_types
 from spatialimpute.qc.cells import find_duplicates, find_outliers
-from spatialimpute.qc.not_genes import features_aside, measures_aside
+from spatialimpute.qc.not_genes import features_aside, listed, measures_aside
 from spatialimpute.qc.places import placed_cells
 from spatialimpute.qc.probes import are_probes, genes_of_probes
 from spatialimpute.qc.raw_counts import find_raw_counts
+from spatialimpute.sources.gene_columns import are_dates, ensembl_id
 from spatialimpute.technologies import other_instrument
 
 N_EXAMPLES = 5
@@ -238,6 +239,11 @@ def _clean_genes(x, var, column, aliases, account, source):
         "renamed by the table of gene aliases",
         [f"{old} -> {new}" for old, new in zip(names, renamed, strict=True) if old != new],
     )
+    if dates := are_dates(renamed):
+        account.warnings.append(
+            f"{listed(dates, 'gene')}: dates, which a spreadsheet made of names such as Marchf1, Septin2 or Dec1; they "
+            "match no gene of the other side: take the file from before the spreadsheet, or name them by gene_aliases"
+        )
     repeated = pd.Index(renamed).duplicated()
     account.add("duplicate genes", "genes", "counts of genes of the same name were summed", renamed[repeated])
     x, first = gene_names.sum_duplicates(x, renamed)
@@ -245,8 +251,12 @@ def _clean_genes(x, var, column, aliases, account, source):
 
 
 def _account_for_names(account, column: str, index: pd.Index, names: np.ndarray) -> None:
-    """Genes that another column than the index names."""
-    if column != gene_names.INDEX:
+    """Genes that are named otherwise than by the index."""
+    if column == gene_names.INDEX:
+        reason = "symbols out of names that hold more, an Ensembl id or a genome"
+        pairs = [(old, new) for old, new in zip(index, names, strict=True) if old != new != ensembl_id(old)]
+        account.add("gene names", "genes", reason, [f"{old} -> {new}" for old, new in pairs])
+    else:
         reason = f"named by the column {column!r} in place of the index"
         renamed = [f"{old} -> {new}" for old, new in zip(index, names, strict=True) if old != new]
         account.add("gene names", "genes", reason, renamed)

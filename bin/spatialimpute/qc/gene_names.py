@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from spatialimpute.sources.gene_columns import ENSEMBL, INDEX, usual_column
+from spatialimpute.sources.gene_columns import INDEX, ensembl_id, plain_names, usual_column
 from spatialimpute.sources.vocabulary import FEATURE_TYPE_COLUMNS, ID_COLUMNS, MISSING_NAMES, find_name
 
 #: Probes and codewords that stand for no gene, as Xenium, MERSCOPE/MERFISH, CosMx and seqFISH name them;
@@ -36,8 +36,9 @@ def naming_column(var: pd.DataFrame, wanted: str | None = None) -> str:
 def canonical_names(var: pd.DataFrame, column: str | None = None) -> tuple[np.ndarray, np.ndarray | None]:
     """Names and Ensembl ids of a file's genes.
 
-    A gene without a name in the column keeps its index. Ids, in the index or in any column, lose their version
-    (ENSG00000000003.15 -> ENSG00000000003).
+    A gene without a name in the column keeps its index. Of names that hold more than a symbol (an Ensembl id, a
+    genome) the symbol is taken. Ids, in the index or in any column, lose their version (ENSG00000000003.15 ->
+    ENSG00000000003).
 
     Parameters
     ----------
@@ -54,29 +55,29 @@ def canonical_names(var: pd.DataFrame, column: str | None = None) -> tuple[np.nd
     if column != INDEX:
         symbols = _clean(var[column])
         names = np.where(symbols == "", index, symbols)
-    ids = _ensembl_ids(var, index)
-    return _without_version(names), None if ids is None else _without_version(ids)
+    return np.array(plain_names(names.tolist()), dtype=str), _ensembl_ids(var, index)
 
 
 def _ensembl_ids(var: pd.DataFrame, index: np.ndarray) -> np.ndarray | None:
     """Ids of the index if most of it is, else of a column, "" where there is none; None without any."""
-    in_index = _is_ensembl(index)
+    of_index = _ids_in(index)
+    in_index = of_index != ""
     id_key = find_name(var.columns, ID_COLUMNS)
     others = [name for name in var.select_dtypes(["object", "category", "string"]) if name != id_key]
     if in_index.mean() <= 0.5:
         for name in ([] if id_key is None else [id_key]) + others:
             found = _clean(var[name])
-            is_id = _is_ensembl(found)
-            if is_id.mean() > (0 if name == id_key else 0.5):
-                return np.where(in_index, index, np.where(is_id, found, ""))
-    return np.where(in_index, index, "") if in_index.any() else None
+            ids = _ids_in(found)
+            if (ids != "").mean() > (0 if name == id_key else 0.5):
+                return np.where(in_index, of_index, ids)
+    return of_index if in_index.any() else None
 
 
 def are_genes(var: pd.DataFrame) -> np.ndarray:
     """Boolean mask of the features that a file itself calls genes: by an Ensembl id or by their type in a 10x file."""
-    mask = _is_ensembl(_clean(var.index))
+    mask = _ids_in(_clean(var.index)) != ""
     if (id_key := find_name(var.columns, ID_COLUMNS)) is not None:
-        mask |= _is_ensembl(_clean(var[id_key]))
+        mask |= _ids_in(_clean(var[id_key])) != ""
     types = feature_types(var)
     return mask if types is None else mask | _of_genes(types)
 
@@ -86,12 +87,8 @@ def _clean(values) -> np.ndarray:
     return names.mask(names.str.casefold().isin(MISSING_NAMES), "").to_numpy(str)
 
 
-def _is_ensembl(names: np.ndarray) -> np.ndarray:
-    return np.fromiter((ENSEMBL.match(name) is not None for name in names), bool, len(names))
-
-
-def _without_version(names: np.ndarray) -> np.ndarray:
-    return np.array([name.split(".")[0] if ENSEMBL.match(name) else name for name in names], dtype=str)
+def _ids_in(names: np.ndarray) -> np.ndarray:
+    return np.array([ensembl_id(name) for name in names], dtype=str)
 
 
 def control_probes(names: Sequence[str], feature_types: Sequence[str] | None = None) -> np.ndarray:

@@ -32,6 +32,8 @@ FEWEST_CELLS_FOR_CODES = 100
 #: Of all counts, on one column: where no reference has a gene of that name, and where nothing is known of it; and so
 #: many times as much as a column has on average.
 LARGE_SHARE, LARGE_SHARE_UNKNOWN, TIMES_AVERAGE = 0.2, 0.5, 5
+#: A column of such a share that rises and falls with all others is their sum: cells' total, written beside their genes.
+SHARE_OF_SUM, LIKE_THE_SUM = 0.25, 0.98
 N_NAMED = 10
 #: Counts that are looked at in one go.
 BLOCK = 1 << 22
@@ -68,9 +70,9 @@ def find_suspects(x: sp.csr_matrix, names: np.ndarray, asked: np.ndarray, large_
     present = sum(np.bincount(x.indices[block], minlength=x.shape[1]) for block in _blocks(x.nnz))
     looked_at = np.flatnonzero(asked & ((present >= RARELY_ZERO * x.shape[0]) | (share > large)))
     by_content = Suspects()
-    some = x[:, looked_at]
+    some, cells = x[:, looked_at], np.asarray(x.sum(axis=1, dtype=np.float64)).ravel()
     for i, column in zip(looked_at, _columns(some), strict=True):
-        if certain := _is_no_count(column):
+        if certain := _is_no_count(column) or share[i] >= SHARE_OF_SUM and _is_sum(column, cells):
             by_content.certain[i] = certain
         elif share[i] > large:
             by_content.doubtful[i] = f"{share[i]:.0%} of all counts"
@@ -130,6 +132,14 @@ def _is_no_count(column: _Column) -> str | None:
     return None
 
 
+def _is_sum(column: _Column, cells: np.ndarray) -> str | None:
+    values = column.values()
+    rest = cells - values
+    if rest.any() and np.ptp(rest) and np.corrcoef(values, rest)[0, 1] >= LIKE_THE_SUM:
+        return "it rises and falls with all other columns, as their sum does"
+    return None
+
+
 def _may_be_codes(column: _Column) -> str | None:
     if column.n >= FEWEST_CELLS_FOR_CODES and 2 <= column.largest <= MOST_CODES:
         codes, cells = np.unique(column.values(), return_counts=True)
@@ -185,15 +195,18 @@ def features_aside(
     Parameters
     ----------
     x, names, asked : as of :func:`find_suspects`
-    others : names that no file of the other side knows: all others are genes, and of these the doubtful ones are not.
-        None where that is unknown: doubtful ones are then kept
+    others : names that no file of the other side vouches for: of these the doubtful ones are no genes, and of all
+        others what they hold is at most said. None where that is unknown: doubtful ones are then kept
 
     Returns
     -------
     aside : positions, ascending; warnings : texts that name them
     """
+    odd: dict[int, str] = {}
     if others is not None:
-        asked = asked & np.isin(names, list(others))
+        unknown = np.isin(names, list(others))
+        found = find_suspects(x, names, asked & ~unknown, large_share=1)
+        odd, asked = found.certain, asked & unknown
     suspects = find_suspects(x, names, asked, LARGE_SHARE_UNKNOWN if others is None else LARGE_SHARE)
     dropped = suspects.certain | (suspects.doubtful if others is not None else {})
     warnings = [f"{text}: not taken for genes" for text in _by_reason(names, dropped)]
@@ -202,6 +215,10 @@ def features_aside(
             f"{text}: taken for genes all the same; remove them if they are none"
             for text in _by_reason(names, suspects.doubtful)
         ]
+    warnings += [
+        f"{text}: taken for genes, since the other side has such names too; remove them on both if they are none"
+        for text in _by_reason(names, odd)
+    ]
     return np.array(sorted(dropped), dtype=int), warnings
 
 
@@ -212,8 +229,8 @@ def _by_reason(names: np.ndarray, reasons: dict[int, str]) -> list[str]:
     ]
 
 
-def listed(names: Collection[str]) -> str:
+def listed(names: Collection[str], what: str = "column") -> str:
     """Names for a message, the first of many."""
     names = [repr(str(name)) for name in names]
     more = f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
-    return ("columns " if len(names) > 1 else "column ") + ", ".join(names[:N_NAMED]) + more
+    return (f"{what}s " if len(names) > 1 else f"{what} ") + ", ".join(names[:N_NAMED]) + more

@@ -21,6 +21,11 @@ NO_COUNTS = ("spliced", "ambiguous", "exon", "intron", "mature", "nascent", "bin
 #: Largest integer up to which float32 holds every integer.
 MAX_COUNT = 1 << 24
 _BLOCK = 1 << 22
+#: Totals of cells vary less than so many times what chance alone would have them vary, where they were made equal.
+STEADY = 0.5
+#: Among counts of which this share is 0 more than this share of the others is 1.
+FEWEST_ZEROS, FEWEST_ONES = 0.3, 0.005
+FEWEST_CELLS = 20
 
 
 def find_raw_counts(data: ad.AnnData, source: str) -> tuple[sp.csr_matrix, pd.DataFrame, str]:
@@ -49,6 +54,9 @@ def find_raw_counts(data: ad.AnnData, source: str) -> tuple[sp.csr_matrix, pd.Da
             continue
         found = _counts(matrix, data.obs_names, var)
         if not isinstance(found, str):
+            _warn_of_fewer_genes(data, where)
+            if (doubt := _doubt(found)) is not None:
+                data.uns["read_warnings"] = [*data.uns.get("read_warnings", []), f"{where}: {doubt}"]
             return found, var, where
         complaints.append(f"{where}: {found}")
     others = {}
@@ -67,6 +75,32 @@ def find_raw_counts(data: ad.AnnData, source: str) -> tuple[sp.csr_matrix, pd.Da
         f"{source}: no raw counts found. {'; '.join(complaints)}. Expected non-negative whole numbers in X, "
         f"layers['counts'] or raw; {way_out}"
     )
+
+
+def _doubt(x: sp.csr_matrix) -> str | None:
+    """What says that whole numbers are normalized ones that were rounded; None where nothing does."""
+    if x.shape[0] < FEWEST_CELLS:
+        return None
+    total = np.asarray(x.sum(axis=1, dtype=np.float64)).ravel()
+    asked = "were normalized values rounded? If so, give the file as counted by the assay"
+    if total.std() < STEADY * np.sqrt(total.mean()):
+        return f"all cells have nearly the same number of counts ({np.median(total):.0f}), as assays never do; {asked}"
+    if x.nnz < (1 - FEWEST_ZEROS) * x.shape[0] * x.shape[1] and (x.data == 1).mean() < FEWEST_ONES:
+        return f"hardly any value is 1, although many are 0, as among counts never happens; {asked}"
+    return None
+
+
+def _warn_of_fewer_genes(data: ad.AnnData, where: str) -> None:
+    """Say where `raw` holds counts of more genes: then the matrix was cut down to some, such as the most variable."""
+    if data.raw is None or where == "raw" or data.raw.shape[1] <= data.n_vars:
+        return
+    if isinstance(_counts(data.raw.X, data.obs_names, data.raw.var), str):
+        return
+    data.uns["read_warnings"] = [
+        *data.uns.get("read_warnings", []),
+        f"{where} has {data.n_vars} genes, and raw has counts of {data.raw.shape[1]}; those of {where} are taken: to "
+        "use all write them to X (in Python: data.raw.to_adata().write_h5ad('all_genes.h5ad'))",
+    ]
 
 
 def _counts(matrix, cells: pd.Index, var: pd.DataFrame) -> sp.csr_matrix | str:
@@ -118,7 +152,7 @@ def _complaint(x: sp.csr_matrix, cells: pd.Index, genes: pd.Index) -> str | None
 def _judge(value, x: sp.csr_matrix) -> str:
     value = float(value)
     if not np.isfinite(value):
-        return f"{value}, not a number"
+        return f"{value}, not a number (an empty or missing value? where nothing was counted, write 0)"
     if value < 0:
         return f"{value:g}, a negative value (scaled or background-subtracted data?)"
     if value > MAX_COUNT:

@@ -7,13 +7,13 @@ from spatialimpute.errors import InputError
 from spatialimpute.sources.anndata_zarr import METADATA, AnnDataZarr
 from spatialimpute.sources.base import Header, Source
 from spatialimpute.sources.cosmx import CosMx
-from spatialimpute.sources.folder import Folder, listing
+from spatialimpute.sources.folder import N_LISTED, Folder, listing
 from spatialimpute.sources.h5ad import H5ad
 from spatialimpute.sources.h5mu import H5mu
 from spatialimpute.sources.hdf5 import is_hdf5, top_names
 from spatialimpute.sources.loom import Loom
 from spatialimpute.sources.merscope import Merscope
-from spatialimpute.sources.other_formats import way_out
+from spatialimpute.sources.other_formats import way_out, way_out_of
 from spatialimpute.sources.spatialdata import TABLES, SpatialDataStore
 from spatialimpute.sources.starmap_plus import StarmapPlus
 from spatialimpute.sources.table import Table
@@ -26,6 +26,8 @@ from spatialimpute.sources.xenium import Xenium
 
 __all__ = ["FILES", "FOLDERS", "Header", "Source", "folders_of", "open_source", "split_address", "split_part"]
 
+#: Names of the instruments' tables of molecules.
+_MOLECULES = re.compile(r"^(detected_)?transcripts\.|_tx_file\.|_transcripts\.(csv|parquet)", re.IGNORECASE)
 #: Formats of single files; HDF5 kinds are told by what is inside, the others by name.
 FILES: tuple[type[Source], ...] = (TenxMtx, Table, H5mu, H5ad, Loom, TenxH5)
 FOLDERS: tuple[type[Folder], ...] = (
@@ -95,6 +97,8 @@ def _open_file(path: Path) -> Source:
     if (advice := way_out(path)) is not None:
         raise InputError(f"{path}: {advice}")
     if is_hdf5(path):
+        if (advice := way_out_of(top_names(path))) is not None:
+            raise InputError(f"{path}: {advice}")
         raise InputError(
             f"{path}: an HDF5 file that is neither h5ad, h5mu, loom nor 10x "
             f"(it holds {', '.join(sorted(top_names(path))) or 'nothing'}); expected {EXPECTED_FORMATS}"
@@ -122,6 +126,19 @@ def _open_folder(path: Path) -> Source:
             f"{path}: a zarr store without a table of counts (found {listing(path)}); expected AnnData, or SpatialData "
             "with cells aggregated into a table below tables/"
         )
+    if not kinds and (molecules := [inner.name for inner in sorted(path.iterdir()) if _MOLECULES.search(inner.name)]):
+        raise InputError(
+            f"{path}: holds molecules ({', '.join(molecules)}) without the counts of cells; add the tables of cells "
+            "and counts that the instrument writes beside them, or assign the molecules to cells (in Python: "
+            "sopa or spatialdata.aggregate) and name the h5ad or SpatialData store that comes out"
+        )
+    if not kinds and (inner := [(inner, kind) for inner in sorted(path.iterdir()) if (kind := _kind_of(inner))]):
+        listed = ", ".join(f"{found.name} (a {kind})" for found, kind in inner[:N_LISTED])
+        raise InputError(
+            f"{path}: the files are in a folder within it: {listed}; name it: {path.name}/{inner[0][0].name}"
+            if len(inner) == 1
+            else f"{path}: holds several folders of counts: {listed}; name one: {path.name}/{inner[0][0].name}"
+        )
     if not kinds:
         raise InputError(
             f"{path}: a folder of no known kind; expected a 10x matrix (matrix.mtx[.gz], features.tsv[.gz], "
@@ -129,6 +146,13 @@ def _open_folder(path: Path) -> Source:
             "name the folder in which the files are"
         )
     return kinds[0](path)
+
+
+def _kind_of(path: Path) -> str:
+    """What a folder within another is, "" for nothing that is known."""
+    if not path.is_dir() or path.name.startswith("."):
+        return ""
+    return next((kind.kind for kind in folders_of(path)), TenxMtx.kind if TenxMtx.is_it(path) else "")
 
 
 def _is_store(path: Path) -> bool:

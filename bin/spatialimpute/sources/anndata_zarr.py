@@ -12,7 +12,7 @@ from spatialimpute.sources.base import Header
 from spatialimpute.sources.folder import Folder
 from spatialimpute.sources.gene_columns import INDEX
 from spatialimpute.sources.guard import plain_files, read_json, require_memory, zarr_bytes
-from spatialimpute.sources.h5ad import read_anndata_parts
+from spatialimpute.sources.h5ad import IMPUTED, imputed_error, read_anndata_parts
 from spatialimpute.sources.layers import USUAL, other_layers
 from spatialimpute.sources.vocabulary import has_coordinates
 
@@ -72,6 +72,8 @@ def table_header(table: Path) -> tuple[list[str], bool]:
     plain_files(table)
     if not any((table / part).is_dir() for part in ("X", "raw/X")) and not list(table.glob("layers/*")):
         raise InputError(f"{table}: holds no matrix; expected raw counts in X, layers['counts'] or raw")
+    if all((table / name).exists() for name in IMPUTED):
+        raise imputed_error(table)
     obsm = [path.name for path in table.glob("obsm/*") if path.is_dir()]
     columns = names_in(attributes(table / "obs").get("column-order"))
     return columns, has_coordinates(obsm, columns)

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 #: Column of the cells in matrices of all barcodes (`raw_probe_bc_matrix.h5`, also by scanpy): which of them are cells.
 FILTERED_BARCODES = "filtered_barcodes"
+#: Column of Visium's spots, also in files that other tools made of its folder: which of them have tissue on them.
+IN_TISSUE = "in_tissue"
+OUTSIDE_TISSUE = "outside of the tissue"
+#: How a column says yes.
+YES = ("true", "1", "1.0")
 
 
 @dataclass
@@ -151,21 +156,23 @@ class Source(ABC):
             ) from error
         data.obs_names, data.var_names = data.obs_names.astype(str), data.var_names.astype(str)
         data.uns["technologies"] = self.technologies
-        data = _called_cells(data)
+        data = _only(data, FILTERED_BARCODES, "outside of cells", "says that these are no cells")
         if coords is not None:
             read_sidecar(data, self.path, Path(coords))
         else:
             find_places(data, self.path)
-        return data
+        return _only(data, IN_TISSUE, OUTSIDE_TISSUE, "is 0")
 
     @abstractmethod
     def _read(self, keys: Iterable[str]) -> "ad.AnnData":
         """What :meth:`read` returns, of a source whose header is in order; coordinates may lie where they are usual."""
 
 
-def _called_cells(data: "ad.AnnData") -> "ad.AnnData":
-    """Without the barcodes that the assay itself did not call cells, where the file says which those are."""
-    if FILTERED_BARCODES not in data.obs:
+def _only(data: "ad.AnnData", column: str, name: str, reason: str) -> "ad.AnnData":
+    """Without the barcodes and spots that the assay itself set aside, where a column of the file says which those are;
+    all where it says so of all."""
+    if column not in data.obs:
         return data
-    called = data.obs[FILTERED_BARCODES].astype(str).str.casefold().isin(("true", "1")).to_numpy()
-    return keep(data, called, "outside of cells", f"{FILTERED_BARCODES} of the file says that these are no cells")
+    yes = data.obs[column].astype(str).str.casefold().isin(YES).to_numpy()
+    wanted = yes | data.obs[column].isna().to_numpy()
+    return keep(data, wanted, name, f"{column} of the file {reason}") if yes.any() else data

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spatialimpute.errors import InputError
+from spatialimpute.sources.cell_ids import match_cells
 from spatialimpute.sources.guard import require_memory
-from spatialimpute.sources.text import SAFE_NUMBERS, open_rows, table_header, table_separator
+from spatialimpute.sources.text import SAFE_NUMBERS, number_advice, open_rows, table_header, table_separator
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -143,7 +144,7 @@ def to_numbers(path: Path, table: "pd.DataFrame", columns: tuple[str, ...], firs
             at = int(bad.argmax())
             raise InputError(
                 f"{path}: row {at + first_row}, column {column!r}: found {table[column].iloc[at]!r}, "
-                "expected a number; export the file again"
+                f"expected a number; {number_advice(str(table[column].iloc[at]))}"
             )
         table[column] = values
 
@@ -195,83 +196,6 @@ def _same_texts(one: "pd.Series", other: "pd.Series") -> bool:
     if not np.isnan(numbers[0]).all():
         return bool(np.array_equal(*numbers, equal_nan=True))
     return one.astype(str).tolist() == other.astype(str).tolist()
-
-
-def match_cells(cells: "pd.Index", matrix: Path, rows: "pd.Index", table: Path) -> tuple[np.ndarray, list[str]]:
-    """Where the cells with counts are among the rows of a table of cells: the one rule for all second files.
-
-    Cells that one side alone has are left out. Where each side has cells that the other lacks, and the ids are numbers,
-    which two exports would share by chance, the two are not of one another.
-
-    Parameters
-    ----------
-    cells, rows : ids as text; matrix, table : where the two come from, for messages
-
-    Returns
-    -------
-    position : array of int, shape (n_cells,), -1 for cells without a row; what a report should say of it
-
-    Raises
-    ------
-    InputError
-        Repeated ids, no cell in common, or two exports.
-    """
-    for path, ids, what in ((matrix, cells, "counts"), (table, rows, "rows")):
-        if not ids.is_unique:
-            several = int(ids.duplicated(keep=False).sum())
-            raise InputError(
-                f"{path}: cell {ids[ids.duplicated()][0]!r} has several rows; keep one row per cell ({several} of "
-                f"{len(ids)} {what} share their id with another, so which place is whose cannot be told; of several "
-                "captures or fields name the cells in both files with the capture's name in front)"
-            )
-    position = rows.get_indexer(cells)
-    absent, unused = cells[position < 0], rows[~rows.isin(cells)]
-    counted = (
-        f"{len(absent)} of {len(cells)} cells with counts have no row here (first: {next(iter(absent), None)!r}), and "
-        f"{len(unused)} of {len(rows)} rows have no counts (first: {next(iter(unused), None)!r})"
-    )
-    if len(absent) == len(cells):
-        raise InputError(
-            f"{table}: its cells are not those of {matrix.name}: no coordinates for cell {cells[0]!r} ({counted}); "
-            "give every cell a row under the same id"
-        )
-    if (
-        len(absent)
-        and len(unused)
-        and (_are_numbers(absent) and _are_numbers(unused) or _shifted(absent, unused, cells))
-    ):
-        raise InputError(
-            f"{table}: its cells are not those of {matrix.name}: {counted}; take both files from the same export, with "
-            "cells numbered alike"
-        )
-    warnings = []
-    if len(absent) > len(cells) / 2:
-        warnings.append(f"more than half of the cells of {matrix.name} have no place in {table.name}: {counted}")
-    if len(unused):
-        warnings.append(
-            f"{len(unused)} of {len(rows)} cells of {table.name} have no counts in {matrix.name} and are left "
-            f"out (first: {unused[0]})"
-        )
-    return position, warnings
-
-
-def _are_numbers(ids: "pd.Index") -> bool:
-    return bool(ids.str.fullmatch(r"\d+([_.-]\d+)*").all())
-
-
-def _shifted(absent: "pd.Index", unused: "pd.Index", cells: "pd.Index") -> bool:
-    """Whether one side counts from 0 and the other from 1, as cell0 … cell9 and cell1 … cell10 do."""
-    number = r"^(.*?)(\d+)$"
-    parts = [ids.str.extract(number) for ids in (absent, unused, cells)]
-    if len(absent) != len(unused) or any(part.isna().any(axis=None) for part in parts):
-        return False
-    if len({prefix for part in parts for prefix in part[0]}) != 1:
-        return False
-    low, high, own = (part[1].astype(float) for part in parts)
-    shared = own[~own.isin(low)]
-    return bool(
-        low.max() < shared.min() and high.min() > shared.max() or low.min() > shared.max() and high.max() < shared.min()
-    )
 
 
 def keep(data: "ad.AnnData", wanted: np.ndarray, name: str, reason: str) -> "ad.AnnData":

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from spatialimpute.errors import InputError
-from spatialimpute.sources.cell_table import add_columns, match_cells, read_cells, to_floats
-from spatialimpute.sources.text import table_header
+from spatialimpute.sources.cell_ids import match_cells
+from spatialimpute.sources.cell_table import add_columns, read_cells, to_floats
+from spatialimpute.sources.text import is_number, number_advice, table_header
 from spatialimpute.sources.vocabulary import (
     CELL_ID_COLUMNS,
     COORDINATE_KEYS,
@@ -23,6 +24,9 @@ from spatialimpute.sources.vocabulary import (
 if TYPE_CHECKING:
     import anndata as ad
     import pandas as pd
+
+#: Values that a message shows.
+N_SHOWN = 6
 
 
 def find_sidecar(path: str | Path) -> Path | None:
@@ -45,6 +49,11 @@ def sidecar_columns(path: str | Path) -> tuple[str, list[str], str]:
     """
     header = table_header(path)
     found = coordinate_columns(header)
+    if found is None and len(header) > 2 and all(is_number(name) for name in header[1:]):
+        raise InputError(
+            f"{path}: its first line holds values ({', '.join(header[:N_SHOWN])}); expected a header above them that "
+            "says which column is which, such as cell_id,x,y"
+        )
     if found is None:
         raise InputError(f"{path}: no coordinates among {', '.join(header)}; name them x and y (and z)")
     columns, unit = found
@@ -70,7 +79,9 @@ def read_sidecar(data: "ad.AnnData", counts: Path, path: Path) -> None:
         No coordinate columns, no cell ids, text for numbers, repeated ids on either side, or other cells' places.
     """
     key, columns, unit = sidecar_columns(path)
-    table = read_cells(path, ids=(key,), numeric=tuple(columns)).set_index(key)
+    table = read_cells(path, ids=(key,), numeric=tuple(columns))
+    table = table.set_index(_column_of_cells(table, key, data.obs_names))
+    table.index = table.index.astype(str)
     position, warnings = match_cells(data.obs_names, counts, table.index, path)
     places = np.full((len(position), len(columns)), np.nan)
     places[position >= 0] = table[columns].to_numpy(dtype=np.float64)[position[position >= 0]]
@@ -80,11 +91,24 @@ def read_sidecar(data: "ad.AnnData", counts: Path, path: Path) -> None:
     add_columns(data, more.iloc[position] if (position >= 0).all() else more.reindex(data.obs_names), counts.name)
 
 
+def _column_of_cells(table: "pd.DataFrame", key: str, cells: "pd.Index") -> str:
+    """The column of ids: `key`, or where that holds none of the cells another column of texts that holds most."""
+    texts = [] if table[key].isin(cells).any() else table.select_dtypes(["object", "string"]).columns.drop(key)
+    return next((name for name in texts if cells.isin(table[name].astype(str)).mean() > 0.5), key)
+
+
 def _numbers(column: "pd.Series") -> np.ndarray:
     """Floats, if the column holds nothing but numbers and names for what is missing; else as it is."""
     numbers = to_floats(column)
     missing = column.isna() | column.astype(str).str.strip().str.casefold().isin(MISSING_LABELS)
     return (column if (numbers.isna() & ~missing).any() else numbers).to_numpy()
+
+
+def _first_text(values: np.ndarray) -> str:
+    """The first value that is no number, and what to do with it, as the end of a message."""
+    texts = [str(value) for value in values.ravel() if not is_number(str(value))]
+    found = f" (found {texts[0]!r}; {number_advice(texts[0])})" if texts else ""
+    return f"; write x and y as numbers{found}"
 
 
 def find_places(data: "ad.AnnData", path: Path) -> None:
@@ -99,6 +123,8 @@ def find_places(data: "ad.AnnData", path: Path) -> None:
     if key is not None:
         values = data.obsm[key]
         unit = COORDINATE_UNITS.get(str(data.uns.get("coordinate_unit")).casefold(), "unknown")
+        if (named := coordinate_columns(getattr(values, "columns", ()))) is not None:
+            values, unit = values[named[0]], named[1] if unit == "unknown" else unit
         values = values.toarray() if hasattr(values, "toarray") else np.asarray(values)
         where = f"obsm[{key!r}]"
     elif columns is not None:
@@ -109,7 +135,7 @@ def find_places(data: "ad.AnnData", path: Path) -> None:
     try:
         values = values.astype(np.float64)
     except (TypeError, ValueError):
-        raise InputError(f"{path}: coordinates in {where} are not numbers; write x and y as numbers") from None
+        raise InputError(f"{path}: coordinates in {where} are not numbers{_first_text(values)}") from None
     if values.ndim != 2 or values.shape[1] not in (2, 3):
         raise InputError(
             f"{path}: {where} has shape {values.shape}, expected (cells, 2) or (cells, 3); store x, y[, z] there"

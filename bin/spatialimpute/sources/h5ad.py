@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import anndata as ad
     import pandas as pd
 
+#: What our own results hold beside each other.
+IMPUTED = ("uns/spatialimpute", "obsm/X_gimvi")
 MATRICES = ("X", "raw", "raw.X")
 #: How a column of one value per row may be written as a group.
 COLUMN_GROUPS = ("categorical", "nullable-integer", "nullable-boolean", "nullable-string-array")
@@ -36,6 +38,8 @@ class H5ad(Source):
     def header(self) -> Header:
         with reading(self.path), open_hdf5(self.path) as file:
             refuse_without_matrix(file, self.path)
+            if all(name in file for name in IMPUTED):
+                raise imputed_error(self.path)
             columns, arrays = element_names(file, "obs"), element_names(file, "obsm")
         return Header(columns, has_coordinates(arrays, columns))
 
@@ -72,6 +76,14 @@ class H5ad(Source):
             obsm={key: data.obsm[key] for key in data.obsm if key.casefold() in COORDINATE_KEYS},
             raw=raw,
         )
+
+
+def imputed_error(path: Path) -> InputError:
+    """Of a file of ours."""
+    return InputError(
+        f"{path}: holds values that this pipeline imputed, which are no counts; give the file that they were "
+        "imputed from"
+    )
 
 
 def refuse_without_matrix(file, path: Path) -> None:

@@ -38,7 +38,7 @@ class Loom(Source):
         with reading(self.path), open_hdf5(self.path) as file:
             attributes = file["col_attrs"]
             wide = [key for key in attributes if len(attributes[key].shape) == 2 and attributes[key].shape[1] > 1]
-            columns = [key for key in attributes if key not in wide]
+            columns = [key for key in attributes if key not in wide and not attributes[key].dtype.names]
         return Header(columns, has_coordinates(wide, columns))
 
     def gene_columns(self) -> dict[str, list[str]]:
@@ -62,8 +62,8 @@ class Loom(Source):
             wanted, found = other_layers(file)
         require_hdf5_memory(self.path, layers=wanted)
         with loompy.connect(str(self.path), mode="r", validate=False) as loom:
-            cells = {key: np.asarray(loom.ca[key]) for key in loom.ca.keys()}
-            genes = {key: np.asarray(loom.ra[key]) for key in loom.ra.keys()}
+            cells, records = _plain({key: np.asarray(loom.ca[key]) for key in loom.ca.keys()})
+            genes, gene_records = _plain({key: np.asarray(loom.ra[key]) for key in loom.ra.keys()})
             x = loom.layers[""].sparse().T.tocsr()
             wanted = [key for key in (USUAL, *wanted) if key in loom.layers.keys()]
             layers = {key: loom.layers[key].sparse().T.tocsr() for key in wanted}
@@ -82,6 +82,16 @@ class Loom(Source):
         obs.index, var.index = pd.Index(names), pd.Index(var[gene_key].astype(str))
         obs.index.name = var.index.name = None
         data = ad.AnnData(X=x, obs=obs, var=var, layers=layers, obsm=places, uns={"other_layers": found})
-        if others := [key for key in wide if key not in places]:
-            data.uns["read_steps"] = [step("nested columns", "several values per cell", others, "columns")]
+        others = [key for key in wide if key not in places] + records
+        left_out = (
+            ("nested columns", "several values per cell", others),
+            ("nested columns of genes", "several values per gene", gene_records),
+        )
+        data.uns["read_steps"] = [step(name, reason, keys, "columns") for name, reason, keys in left_out if keys]
         return data
+
+
+def _plain(attributes: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Attributes of texts and numbers, and the names of those of records, as SCENIC stores regulons and embeddings."""
+    records = [key for key, values in attributes.items() if values.dtype.names]
+    return {key: values for key, values in attributes.items() if key not in records}, records

@@ -12,6 +12,7 @@ from spatialimpute.sources.base import Header
 from spatialimpute.sources.cell_table import are_row_numbers, column_names, join, place, read_cells
 from spatialimpute.sources.folder import Folder, listing
 from spatialimpute.sources.gene_columns import INDEX
+from spatialimpute.sources.orientation import refuse_genes_in_rows
 from spatialimpute.sources.table import read_counts_table
 from spatialimpute.sources.vocabulary import CELL_ID_COLUMNS, find_name
 
@@ -40,7 +41,7 @@ class Merscope(Folder):
 
     def header(self) -> Header:
         matrix, cells = self.files()
-        self._check_columns(matrix, ())
+        refuse_genes_in_rows(matrix, self._check_columns(matrix, ()))
         return Header(self._check_columns(cells, CENTERS), True)
 
     def gene_columns(self) -> dict[str, list[str]]:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spatialimpute.errors import InputError
-from spatialimpute.sources.vocabulary import GENE_COLUMNS, coordinate_columns
+from spatialimpute.sources.text import table_separator
+from spatialimpute.sources.vocabulary import CELL_ID_COLUMNS, GENE_COLUMNS, coordinate_columns, find_name
 
 #: Columns that name the gene of a molecule.
 MOLECULE_GENES = frozenset(
@@ -13,6 +14,21 @@ MOLECULE_GENES = frozenset(
 )
 #: Further coordinates of molecules, as CosMx and Xenium write them.
 MOLECULE_AXES = (("x_global_px", "y_global_px"), ("x_local_px", "y_local_px"), ("x_location", "y_location"))
+#: Columns that say how many molecules a row stands for.
+NUMBERS = (
+    "midcount",
+    "midcounts",
+    "umicount",
+    "umi_count",
+    "umicounts",
+    "umi",
+    "umis",
+    "count",
+    "counts",
+    "n",
+    "value",
+    "reads",
+)
 #: A table of molecules has few columns.
 MOST_COLUMNS = 40
 
@@ -28,12 +44,23 @@ def transpose(path: Path) -> str:
     )
 
 
-def count_molecules(path: Path) -> str:
-    """What to do with a table of molecules."""
+def count_molecules(path: Path, gene: str, columns: Sequence[str]) -> str:
+    """What to do with a table whose rows are of a molecule, or of a gene of a cell; `gene` names its column."""
+    cell, number = find_name(columns, CELL_ID_COLUMNS), find_name(columns, NUMBERS)
+    separator = ", sep='\\t'" if table_separator(path) == "\t" else ""
+    fov, join = find_name(columns, ("fov",)), ""
+    once = "" if cell else ", once a column says in which cell or bin each is,"
+    cell = cell or "cell_id"
+    if fov is not None:  # some instruments number the cells of each field of view anew
+        join = f"table[{cell!r}] = table[{fov!r}].astype(str) + '_' + table[{cell!r}].astype(str); "
+    counted = f"pandas.crosstab(table[{cell!r}], table[{gene!r}])"
+    if number is not None:
+        counted = f"table.pivot_table({number!r}, {cell!r}, {gene!r}, aggfunc='sum', fill_value=0)"
     return (
         "expected a row per cell and a column of counts per gene: name the instrument's folder, which holds the "
-        f"cells' counts, or count the molecules of {path.name} by cell and gene (in Python: "
-        "pandas.crosstab(table['cell_id'], table['gene'])) and give the cells' places beside them"
+        f"cells' counts, or count the molecules of {path.name} by cell and gene{once} (in Python: table = "
+        f"pandas.read_csv({path.name!r}{separator}); {join}{counted}.to_csv('counts.csv')) and give the cells' places "
+        "beside them"
     )
 
 
@@ -54,5 +81,5 @@ def refuse_molecules(path: Path, columns: Sequence[str]) -> None:
     if gene is not None and placed and len(columns) <= MOST_COLUMNS:
         raise InputError(
             f"{path}: its rows are molecules, not cells (column {gene!r} names a gene beside coordinates); "
-            f"{count_molecules(path)}"
+            f"{count_molecules(path, gene, columns)}"
         )

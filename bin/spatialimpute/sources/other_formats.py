@@ -1,5 +1,6 @@
 """Files that are not read, and what to do with each."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 _PACKED = (".zip", ".tar", ".tar.gz", ".tgz", ".gz", ".bz2", ".xz", ".7z")
@@ -20,13 +21,22 @@ _WAYS_OUT = {
 }
 
 
+#: Names at the top of HDF5 files of other kinds, and the ending of files of that kind.
+_TOPS = {("cell.names", "assays"): ".h5seurat", ("cellBin",): ".gef", ("geneExp",): ".gef"}
+
+
+def way_out_of(names: Collection[str]) -> str | None:
+    """What an HDF5 file with these names at its top is, and what to do with it; None of others."""
+    return next((way_out(ending) for known, ending in _TOPS.items() if set(known) <= set(names)), None)
+
+
 def is_packed(path: Path) -> bool:
     """Whether a file of this name is an archive or packed."""
     return path.name.lower().endswith(_PACKED)
 
 
-def way_out(path: Path) -> str | None:
+def way_out(path: str | Path) -> str | None:
     """What a file of this name is, and what to do with it; None of other names."""
-    name = path.name.lower()
+    name = Path(path).name.lower()
     endings = ((ending, advice) for known, advice in _WAYS_OUT.items() for ending in known if name.endswith(ending))
     return max(endings, key=lambda found: len(found[0]), default=(None, None))[1]

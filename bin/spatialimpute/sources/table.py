@@ -13,7 +13,16 @@ from spatialimpute.sources.gene_columns import INDEX
 from spatialimpute.sources.letters import LETTERS, letter_genes
 from spatialimpute.sources.metadata_names import is_metadata
 from spatialimpute.sources.orientation import refuse_genes_in_rows, refuse_molecules
-from spatialimpute.sources.text import SAFE_NUMBERS, open_rows, table_header, table_separator, text_columns
+from spatialimpute.sources.text import (
+    SAFE_NUMBERS,
+    is_mangled,
+    is_number,
+    number_advice,
+    open_rows,
+    table_header,
+    table_separator,
+    text_columns,
+)
 from spatialimpute.sources.vocabulary import (
     AXES,
     CELL_ID_COLUMNS,
@@ -161,6 +170,12 @@ def _is_text(column: "pd.Series") -> bool:
     return bool(to_floats(column).notna().mean() < NUMERIC_SHARE)
 
 
+def _are_mangled(column: "pd.Series") -> bool:
+    """Whether a column holds numbers that are not written as numbers are: text that is kept would hide a gene."""
+    texts = column.dropna().astype(str)
+    return bool(texts.map(lambda text: is_mangled(text) or is_number(text)).mean() > NUMERIC_SHARE)
+
+
 def _obs_columns(header: list[str], first: "pd.DataFrame", keys: set[str], ids: int | None, known: set) -> list[bool]:
     is_obs = []
     for i, name in enumerate(header):
@@ -169,7 +184,7 @@ def _obs_columns(header: list[str], first: "pd.DataFrame", keys: set[str], ids: 
         elif first[i].dtype == bool:
             is_obs.append(True)
         elif first[i].dtype == object:
-            is_obs.append(_is_text(first[i]) and not first[i].isna().all())
+            is_obs.append(_is_text(first[i]) and not first[i].isna().all() and not _are_mangled(first[i]))
         else:
             is_obs.append(False)
     return is_obs
@@ -184,6 +199,6 @@ def _numbers(path: Path, block: "pd.DataFrame", header: list[str], row: int) -> 
             position = int(np.flatnonzero(bad)[0])
             raise InputError(
                 f"{path}: row {row + position}, column {header[i]!r}: found {block[i].iloc[position]!r}, "
-                "expected a count; correct the value or remove the column"
+                f"expected a count; {number_advice(str(block[i].iloc[position]))}, or remove the column"
             )
     return np.column_stack(columns)

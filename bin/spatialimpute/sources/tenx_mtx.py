@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import scipy.sparse as sp
 
+PLAIN = ("matrix.mtx", "matrix.mtx.gz")
 FEATURES, BARCODES = ("features.tsv", "genes.tsv"), ("barcodes.tsv",)
 #: Columns of the features, of which older and other tools write fewer.
 FEATURE_COLUMNS = ("gene_ids", "gene_symbols", "feature_types")
@@ -65,6 +66,9 @@ class TenxMtx(Source):
         if not self.path.is_dir():
             return self.path
         found = matrices(self.path)
+        plain = [path for path in found if path.name.lower() in PLAIN]  # beside it STARsolo writes others of fractions
+        if len(plain) == 1:
+            return plain[0]
         if len(found) != 1:
             names = ", ".join(path.name for path in found[:N_LISTED]) + (" …" if len(found) > N_LISTED else "")
             raise InputError(
@@ -78,10 +82,12 @@ class TenxMtx(Source):
         paths = [matrix.parent / f"{prefix}{name}{gz}" for name in names for gz in ("", ".gz")]
         found = next((path for path in paths if path.exists()), None)
         if found is None:
+            beside = sorted(path.name for path in matrix.parent.iterdir() if not path.name.startswith("."))
+            listed = ", ".join(beside[:N_LISTED]) + (" …" if len(beside) > N_LISTED else "")
             raise InputError(
                 f"{self.path}: {prefix}{names[0]}[.gz] is missing beside {matrix.name}; "
                 "a 10x matrix needs its matrix, features (or genes) and barcodes together, with the same beginning of "
-                "their names"
+                f"their names (found {listed}): rename a file that lists them so, one per line and without a header"
             )
         return found
 
@@ -92,14 +98,15 @@ class TenxMtx(Source):
     def gene_columns(self) -> dict[str, list[str]]:
         columns: dict[str, list[str]] = {name: [] for name in FEATURE_COLUMNS}
         with open_text(self.files()[1]) as handle:
-            for line in handle:
-                for name, field in zip(FEATURE_COLUMNS, line.rstrip("\r\n").split("\t"), strict=False):
-                    columns[name].append(field)
+            rows = [_fields(line) for line in handle]
+        for row in _without_numbers(rows):
+            for name, field in zip(FEATURE_COLUMNS, row, strict=False):
+                columns[name].append(field)
         return {INDEX: columns["gene_symbols"] or columns["gene_ids"], **columns}
 
     def labels(self) -> dict[str, list[str]]:
         with open_text(self.files()[2]) as handle:
-            return {"": [line.rstrip("\r\n").split("\t")[0] for line in handle]}
+            return {"": [row[0] for row in _without_numbers([_fields(line) for line in handle])]}
 
     def _read(self, keys: Iterable[str]) -> "ad.AnnData":
         import anndata as ad
@@ -120,13 +127,25 @@ def matrices(folder: Path) -> list[Path]:
     return sorted(path for path in names if not path.name.startswith("."))
 
 
+def _fields(line: str) -> list[str]:
+    """Fields of a line, without the quotes that R writes around each."""
+    fields = line.rstrip("\r\n").split("\t")
+    return [field[1:-1] if len(field) > 1 and field[0] == field[-1] == '"' else field for field in fields]
+
+
+def _without_numbers(rows: list[list[str]]) -> list[list[str]]:
+    """Rows without the numbers 1, 2, … that R writes in front of them."""
+    numbered = len(rows) > 1 and all(len(row) > 1 and row[0] == str(i) for i, row in enumerate(rows, start=1))
+    return [row[1:] for row in rows] if numbered else rows
+
+
 def _read_names(path: Path) -> "pd.DataFrame":
     """The columns of a features or barcodes file, as text."""
     import pandas as pd
 
     with open_text(path) as handle:
-        rows = [line.rstrip("\r\n").split("\t") for line in handle]
-    rows = [row for row in rows if row != [""]]
+        rows = [_fields(line) for line in handle]
+    rows = _without_numbers([row for row in rows if row != [""]])
     width = min(map(len, rows), default=1)
     return pd.DataFrame([row[:width] for row in rows], columns=range(width), dtype=object)
 
@@ -140,6 +159,13 @@ def _read_matrix(matrix: Path, features: Path, barcodes: Path, n_genes: int, n_c
         n_rows, n_columns, n_entries = _sizes(matrix, text)
         if (n_rows, n_columns) != (n_genes, n_cells):
             hint = "transpose it" if (n_columns, n_rows) == (n_genes, n_cells) else "export the three files again"
+            headed = [
+                path.name
+                for path, n, claimed in ((features, n_genes, n_rows), (barcodes, n_cells, n_columns))
+                if n == claimed + 1
+            ]
+            if headed and hint != "transpose it":
+                hint = f"remove the first line of {' and of '.join(headed)}, which seems to be a header"
             raise InputError(
                 f"{matrix}: {n_rows:,} rows and {n_columns:,} columns, but {features.name} names {n_genes:,} genes "
                 f"and {barcodes.name} {n_cells:,} cells; expected genes in rows and cells in columns: {hint}"

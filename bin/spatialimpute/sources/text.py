@@ -1,9 +1,11 @@
 """Text tables from strangers: read line by line within bounds, whatever they unpack to, every row held against the
 header before a value is put under a name."""
 
+import codecs
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,16 +24,22 @@ MAX_RATIO = 500
 N_PEEKED = 10
 #: Letters of a table in which texts are looked for without reading it as a whole.
 MAX_LABELLED = 32 << 20
+#: What a file's name says of what separates its columns.
+NAMED = {",": ".csv", "\t": ".tsv"}
+MANGLED = re.compile(r"[-+]?\d{1,3}([.,' \u00a0\u202f]\d{3})*([.,]\d*)?")
 #: For `pd.read_csv`: its other parsers of numbers crash on an exponent of ten digits.
 SAFE_NUMBERS = {"float_precision": "round_trip"}
 
 
 def open_text(path: Path) -> io.TextIOWrapper:
-    """Open a text table, unpacking .gz; a byte order mark is skipped.
+    """Open a text table, unpacking .gz: UTF-8, or UTF-16 where it begins with that one's byte order mark, as a
+    spreadsheet's "Unicode text" does; the mark is skipped.
 
     Reading raises InputError where a line is too long, or where the file unpacks to far more than a table would.
     """
-    return io.TextIOWrapper(io.BufferedReader(_Bounded(path), 1 << 18), encoding="utf-8-sig", newline="")
+    file = io.BufferedReader(_Bounded(path), 1 << 18)
+    encoding = "utf-16" if file.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    return io.TextIOWrapper(file, encoding=encoding, newline="")
 
 
 class _Bounded(io.RawIOBase):
@@ -97,14 +105,18 @@ def table_header(path: str | Path) -> list[str]:
                     "in columns: transpose the table or export it again"
                 )
             columns = [field.strip() for field in next(csv.reader([line], delimiter=separator), [])]
-            _require_columns(path, separator, line, columns)
             rows = _Rows(path, handle, separator, None)
             peeked = [row for row, _ in zip(rows.records(), range(N_PEEKED), strict=False)]
+            _refuse_lines_above(path, line, len(columns), peeked)
+            _require_columns(path, separator, line, columns)
             columns = _layout(columns, peeked)
             for number, n, is_open_ended in peeked:
                 _require_fields(path, number, n - is_open_ended * (n > len(columns)), columns)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a text table in UTF-8 ({error}); export it again as CSV or TSV") from None
+        raise InputError(
+            f"{path}: not a text table in UTF-8 ({error}); export it again as CSV or TSV in UTF-8 (a spreadsheet's "
+            "'CSV UTF-8')"
+        ) from None
     return columns
 
 
@@ -159,15 +171,40 @@ def is_number(text: str) -> bool:
     return True
 
 
+def is_mangled(text: str) -> bool:
+    """Whether a field holds a number as spreadsheets of some languages write it: 0,5 or 1.234,5 or 1 234."""
+    return not is_number(text) and MANGLED.fullmatch(text.strip()) is not None
+
+
+def number_advice(text: str) -> str:
+    """What to do with a text that is to be a number."""
+    if is_mangled(text):
+        return "write numbers with a point for decimals and nothing between thousands"
+    return "correct the value or export the file again"
+
+
+def _refuse_lines_above(path: Path, line: str, n: int, peeked: list[tuple[int, int, bool]]) -> None:
+    if line.lower().startswith(("#", "sep=")) and any(fields > n + 1 or n == 1 for _, fields, _ in peeked[-1:]):
+        raise InputError(
+            f"{path}: its first line is {line.strip()[:60]!r}, no header; remove all lines above the one that "
+            "names the columns"
+        )
+
+
 def _require_columns(path: Path, separator: str, line: str, columns: list[str]) -> None:
     if len(columns) >= 2:
         return
     other = {",": "commas", "\t": "tabs", ";": "semicolons", " ": "spaces"}
     wrong = max((s for s in other if s != separator), key=line.count)
     if line.count(wrong):
+        way_out = f"save it with {other[separator]} between the columns"
+        if wrong == ";":
+            way_out += " and points, no commas, in numbers"
+        elif wrong in NAMED:
+            way_out += f", or give it a name that ends in {NAMED[wrong]}"
         raise InputError(
             f"{path}: columns are separated by {other[wrong]}, expected {other[separator]} "
-            f"in a file of this name; save it with {other[separator]} between the columns"
+            f"in a file of this name; {way_out}"
         )
     raise InputError(f"{path}: expected a header line with gene names, found {line[:60].strip()!r}")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from spatialimpute.errors import InputError
-from spatialimpute.sources.base import Header
+from spatialimpute.sources.base import OUTSIDE_TISSUE, Header
 from spatialimpute.sources.cell_table import column_names, join, keep, place, read_cells, to_numbers
 from spatialimpute.sources.folder import Folder, listing, open_tenx
 from spatialimpute.sources.space_ranger import read_scale_factors, scale_places
@@ -98,7 +98,7 @@ class Visium(Folder):
         inside = (data.obs["in_tissue"] == 1).to_numpy()
         if not inside.any():
             raise InputError(f"{path}: no spot of {matrix.name} is in the tissue (in_tissue is 0); copy it again")
-        data = keep(data, inside, "outside of the tissue", f"in_tissue is 0 in {path.name}")
+        data = keep(data, inside, OUTSIDE_TISSUE, f"in_tissue is 0 in {path.name}")
         data = place(data, CENTERS, "px")
         scale_places(data, read_scale_factors(self._scale))
         return data

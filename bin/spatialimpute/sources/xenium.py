@@ -36,7 +36,10 @@ class Xenium(Folder):
                 "was made of: the instrument's folder with cell_feature_matrix.h5, the SpatialData store beside it, "
                 "or an h5ad"
             )
-        matrix = self._find(f"{MATRIX}.h5", MATRIX, f"*{MATRIX}.h5", f"*{MATRIX}")
+        hint = "copy it from the export, or rename it if it has another name"
+        if self._matches("*transcripts.*"):
+            hint += "; transcripts alone are molecules, which are not counted by cell here"
+        matrix = self._find(f"{MATRIX}.h5", MATRIX, f"*{MATRIX}.h5", f"*{MATRIX}", hint=hint)
         names = ("cells.parquet", "cells.csv.gz", "cells.csv")
         prefix = matrix.name.removesuffix(".h5").removesuffix(MATRIX)
         return matrix, self._find(*names, *(f"*{name}" for name in names), beside=prefix)
