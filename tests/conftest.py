@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import os
 import subprocess
 from pathlib import Path
 from unittest import mock
@@ -7,6 +8,9 @@ from unittest import mock
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# As the steps set it that run in this process: numba cannot change it once a test has made it start its threads.
+os.environ["NUMBA_NUM_THREADS"] = "1"
 
 
 def pytest_collection_modifyitems(items):
