@@ -26,7 +26,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--out", type=click.Path(path_type=Path), default="samples.json", show_default=True)
 def main(sheet_path, params_path, schema, sheet_schema, methods, base_dir, launch_dir, local, out):
     from spatialimpute.check.exports import check_environment, check_explorer
-    from spatialimpute.check.gene_spellings import choose_gene_columns
+    from spatialimpute.check.gene_spellings import GeneColumns, choose_gene_columns
     from spatialimpute.check.named_files import check_accelerator, check_param_files, param_aliases
     from spatialimpute.check.params import check_methods, check_params, load_schema
     from spatialimpute.check.sheet import Sheet, numbered
@@ -36,7 +36,7 @@ def main(sheet_path, params_path, schema, sheet_schema, methods, base_dir, launc
     problems += check_methods(params, methods)
     if local:
         problems += check_accelerator(params) + check_environment(params)
-    samples = []
+    samples, read = [], GeneColumns()
     try:
         sheet = Sheet(sheet_path, sheet_schema, base_dir)
     except InputError as error:
@@ -44,10 +44,10 @@ def main(sheet_path, params_path, schema, sheet_schema, methods, base_dir, launc
     else:
         problems += sheet.problems
         samples = sheet.samples
-        problems += check_param_files(params, launch_dir, samples) + check_explorer(params, samples)
+        problems += check_param_files(params, launch_dir, samples, read) + check_explorer(params, samples)
     if problems:
         raise InputError(numbered(f"samplesheet {sheet_path.name} and parameters", problems))
-    for sentence in choose_gene_columns(samples, param_aliases(params, launch_dir)):
+    for sentence in choose_gene_columns(samples, param_aliases(params, launch_dir), read):
         log.info("%s", sentence)
     with whole(out) as partial:
         partial.write_text(json.dumps(samples, indent=1, ensure_ascii=False) + "\n")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from spatialimpute.check.gene_spellings import gene_columns, label_columns, spellings_in
+from spatialimpute.check.gene_spellings import GeneColumns, counts_of, row_labels, spellings_in
 from spatialimpute.gene_species import two_species
 from spatialimpute.sources.gene_columns import INDEX, are_identifiers
 from spatialimpute.sources.metadata_names import is_metadata
@@ -31,8 +31,9 @@ class BothSides:
     genes.
     """
 
-    def __init__(self, aliases: dict[str, str]):
+    def __init__(self, aliases: dict[str, str], read: GeneColumns | None = None):
         self._aliases = aliases
+        self._read = GeneColumns() if read is None else read
         self._spellings: dict[str, dict[str, str] | None] = {}
         self._catalogs: set[str] = set()
         self._labels: dict[str, dict[str, list[str]]] = {}
@@ -40,7 +41,7 @@ class BothSides:
     def spellings(self, path: str) -> dict[str, str] | None:
         """As :func:`gene_spellings`, aliases among them; None where the file cannot be looked at."""
         if path not in self._spellings:
-            columns = None if "://" in path else gene_columns(path)
+            columns = self._read[path]
             found = None if columns is None else spellings_in(columns)
             if found is not None:
                 if len(columns) > 1 or are_identifiers(columns[INDEX]):
@@ -52,7 +53,7 @@ class BothSides:
 
     def shared_problems(self, sample: dict, fewest: int | None) -> list[str]:
         """What to say where spatial file and references share too few genes under any of their names."""
-        paths = _paths(sample)
+        paths = counts_of(sample)
         known = [self.spellings(path) for path in paths]
         if len(known) < 2 or None in known or fewest is None:
             return []
@@ -75,7 +76,7 @@ class BothSides:
         """Names among the spatial file's genes that no reference has under any spelling: columns of a table that may be
         none. Names of metadata are among them, too, where a reference has them in a mere list of names: its table may
         hold the same column. None where files cannot be looked at, or where too many are unknown to tell anything."""
-        paths = _paths(sample)
+        paths = counts_of(sample)
         known = [self.spellings(path) for path in paths]
         if len(known) < 2 or None in known:
             return None
@@ -89,7 +90,7 @@ class BothSides:
 
     def warnings(self, sample: dict) -> list[str]:
         """What is odd about a sample's files, but no reason to end the run."""
-        paths = _paths(sample)
+        paths = counts_of(sample)
         known = [self.spellings(path) for path in paths]
         if len(known) < 2 or None in known:
             return []
@@ -138,7 +139,7 @@ class BothSides:
 
     def _labels_of(self, path: str) -> dict[str, list[str]]:
         if path not in self._labels:
-            self._labels[path] = label_columns(path)
+            self._labels[path] = row_labels(path)
         return self._labels[path]
 
 
@@ -166,10 +167,6 @@ def _almost_alike(spatial: dict[str, str], reference: dict[str, str], file: str)
 
 def _letters(name: str) -> str:
     return re.sub(r"^x(?=\d)|[^a-z0-9]", "", name.casefold())
-
-
-def _paths(sample: dict) -> list[str]:
-    return [*sample["spatial"][:1], *(reference["files"][0] for reference in sample["reference"])]
 
 
 def _genes_among(values: Iterable[str], genes: set[str]) -> set[str]:

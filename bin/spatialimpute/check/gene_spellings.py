@@ -18,9 +18,23 @@ MARGIN = 0.05
 N_TRIED = 8
 
 
+def counts_of(sample: dict) -> list[str]:
+    """The files of counts of a sample of the sheet, the spatial one, if there is, before its references."""
+    return [*sample["spatial"][:1], *(reference["files"][0] for reference in sample["reference"])]
+
+
 def gene_columns(path: str) -> dict[str, list[str]] | None:
-    """Texts of the index and of each column of the genes; None where the file cannot be looked at this way."""
-    return _looked_at(lambda: open_source(path).gene_columns())
+    """Texts of the index and of each column of the genes; None where the file cannot be looked at this way, as one at
+    an address cannot."""
+    return None if "://" in path else _looked_at(lambda: open_source(path).gene_columns())
+
+
+class GeneColumns(dict[str, dict[str, list[str]] | None]):
+    """Path -> :func:`gene_columns`, each file read once."""
+
+    def __missing__(self, path: str) -> dict[str, list[str]] | None:
+        self[path] = gene_columns(path)
+        return self[path]
 
 
 def gene_spellings(path: str | Path) -> dict[str, str] | None:
@@ -45,7 +59,7 @@ def spellings_in(columns: dict[str, list[str]]) -> dict[str, str]:
     return spellings
 
 
-def label_columns(path: str | Path) -> dict[str, list[str]]:
+def row_labels(path: str | Path) -> dict[str, list[str]]:
     """Texts of a file's first rows, {column ("": the rows' names): texts in lower case}; none where it cannot be looked
     at this way."""
     labels = _looked_at(lambda: open_source(path).labels()) or {}
@@ -59,26 +73,23 @@ def _looked_at(look: Callable):
         return None  # QC will say what is wrong with it
 
 
-def choose_gene_columns(samples: list[dict], aliases: dict[str, str]) -> list[str]:
+def choose_gene_columns(samples: list[dict], aliases: dict[str, str], read: GeneColumns | None = None) -> list[str]:
     """Decide for every file which column names its genes, by what the files of a sample share.
 
     Sets `spatial_gene_column` of each sample and `gene_column` of each of its references and alternatives: INDEX or a
     column's name, or None where QC is to take the usual one. A reference of several samples has one column, chosen for
-    the first of them that the sheet names; for one that is an alternative only where no sample uses it.
+    the first of them that the sheet names; for one that is an alternative only where no sample uses it. `read` has what
+    was read of the files before.
 
     Returns
     -------
     A sentence for each file whose genes another column than the index names.
     """
     chosen: dict[str, str] = {}
-    read: dict[str, dict[str, list[str]] | None] = {}
-    said = []
+    read, said = GeneColumns() if read is None else read, []
     for sample in samples:
         sample["spatial_gene_column"] = None
-        paths = [*sample["spatial"][:1], *(reference["files"][0] for reference in sample["reference"])]
-        for path in paths:
-            if path not in read:
-                read[path] = None if "://" in path else gene_columns(path)
+        paths = counts_of(sample)
         columns = [read[path] for path in paths]
         if None not in columns:
             files = [_Names(found, aliases, chosen.get(path)) for path, found in zip(paths, columns, strict=True)]
@@ -101,13 +112,13 @@ def choose_gene_columns(samples: list[dict], aliases: dict[str, str]) -> list[st
     return said
 
 
-def _choose_for_alternatives(sample: dict, read: dict, chosen: dict[str, str], aliases: dict[str, str]) -> list[str]:
+def _choose_for_alternatives(
+    sample: dict, read: GeneColumns, chosen: dict[str, str], aliases: dict[str, str]
+) -> list[str]:
     """The column of each alternative that has none yet: that with which it shares most with the spatial file."""
     said = []
     for path in (reference["files"][0] for reference in sample.get("alternatives", ())):
-        if path not in read:
-            read[path] = None if "://" in path else gene_columns(path)
-        spatial = read.get(next(iter(sample["spatial"]), ""))
+        spatial = read[sample["spatial"][0]] if sample["spatial"] else None
         if path in chosen or read[path] is None or spatial is None:
             continue
         fixed = sample["spatial_gene_column"] or usual_column(spatial)

@@ -5,6 +5,7 @@ from pathlib import Path
 from spatialimpute.check.both_sides import BothSides
 from spatialimpute.check.gene_aliases import read_aliases
 from spatialimpute.check.gene_lists import parse_gene_list, read_gene_folds
+from spatialimpute.check.gene_spellings import GeneColumns
 from spatialimpute.errors import InputError
 from spatialimpute.nearest import nearest_listed
 
@@ -15,7 +16,9 @@ DEVICES = Path("/dev")
 GPU_DEVICES = ("nvidiactl", "nvidia0", "kfd", "dxg")
 
 
-def check_param_files(params: dict, launch_dir: Path | None, samples: list[dict]) -> list[str]:
+def check_param_files(
+    params: dict, launch_dir: Path | None, samples: list[dict], read: GeneColumns | None = None
+) -> list[str]:
     """Problems of the files in `genes`, `gene_folds` and `gene_aliases`, and of the genes that they name.
 
     Parameters
@@ -23,6 +26,7 @@ def check_param_files(params: dict, launch_dir: Path | None, samples: list[dict]
     params : checked parameters; launch_dir : where relative paths start; None leaves relative ones unopened
     samples : as :attr:`spatialimpute.check.sheet.Sheet.samples`; where there is no problem each gets `others`, names
         of its spatial file that no reference has, and `warnings`
+    read : takes what is read of the samples' files
     """
     problems, contents = [], {}
     for name in ("genes", "gene_folds", "gene_aliases"):
@@ -39,7 +43,7 @@ def check_param_files(params: dict, launch_dir: Path | None, samples: list[dict]
             problems.append(f"parameter '{name}': {error}")
     if "gene_folds" in contents:
         problems += _check_folds(params["gene_folds"], contents["gene_folds"], [s["sample"] for s in samples])
-    return problems or _check_genes(params, contents, samples)
+    return problems or _check_genes(params, contents, samples, read)
 
 
 def param_aliases(params: dict, launch_dir: Path | None) -> dict[str, str]:
@@ -65,10 +69,10 @@ def _check_folds(path: str, folds: dict[str, list[list[str]]], samples: list[str
     return problems
 
 
-def _check_genes(params: dict, contents: dict, samples: list[dict]) -> list[str]:
+def _check_genes(params: dict, contents: dict, samples: list[dict], read: GeneColumns | None) -> list[str]:
     """Genes that the files they are wanted from cannot have under any name; each sample gets `others` and `warnings`
     of :class:`BothSides`."""
-    sides, problems = BothSides(contents.get("gene_aliases", {})), []
+    sides, problems = BothSides(contents.get("gene_aliases", {}), read), []
     for sample in samples:
         references = [reference["files"][0] for reference in sample["reference"]]
         own = sample["genes"]
