@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Score the cross-validated predictions, choose the kNN weight, judge every gene and the sample."""
+"""Score the cross-validated predictions, choose the estimator's recipe, judge every gene and the sample."""
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -21,12 +22,14 @@ log = logging.getLogger("evaluate")
     help="Folder of the predictions of all methods, and of kappa.json.",
 )  # fmt: skip
 @click.option("--missing", multiple=True, help="A method that failed; repeatable.")
-@click.option("--preset", default="default", show_default=True, help="Whether the kNN estimate may take a share.")
+@cli.recipe_options
+@click.option("--preset", default="default", show_default=True, help="Has the defaults of --blend and --graph.")
 @click.option("--verdict-pass", default=0.2, show_default=True, help="Smallest partial score of verdict pass.")
 @click.option("--verdict-warn", default=0.1, show_default=True, help="Smallest partial score of verdict warn.")
-def main(sample, folder, predicted, missing, preset, verdict_pass, verdict_warn):
+def main(sample, folder, predicted, missing, preset, blend, graph, verdict_pass, verdict_warn):
     cli.set_threads(1)
     from spatialimpute.evaluation.evaluate import evaluate
+    from spatialimpute.evaluation.fold_graphs import FoldGraphs
     from spatialimpute.evaluation.gene_table import gene_table
     from spatialimpute.evaluation.scores import summarize
     from spatialimpute.evaluation.truth import Truth
@@ -45,8 +48,15 @@ def main(sample, folder, predicted, missing, preset, verdict_pass, verdict_warn)
     if not any(file.method == "gimvi" for file in files):
         raise InputError(f"{predicted}: no predictions of gimVI; run predict.py --method gimvi first")
     kappa = read_json(Path(predicted) / "kappa.json")
-    knn_share = resolve_settings(preset).knn_share
-    result = evaluate(files, kappa["kappa"], kappa["by_fold"], truth, knn_share)
+    settings = resolve_settings(preset, blend=blend, graph=graph)
+    result = evaluate(
+        files,
+        kappa["kappa"],
+        kappa["by_fold"],
+        truth,
+        usable(settings.blend, inputs),
+        FoldGraphs(inputs).of if settings.graph else None,
+    )
 
     table = result.scores
     chosen = table[table["method"] == "spatialimpute"]
@@ -65,13 +75,13 @@ def main(sample, folder, predicted, missing, preset, verdict_pass, verdict_warn)
     theirs = inputs.gene_columns
     write_tsv("genes.tsv", genes.join(theirs, on="gene"), exact=theirs.columns)
     evaluation = {
-        "schema_version": "2",
+        "schema_version": "3",
         "sample": sample,
         "kappa": kappa["kappa"],
         "kappa_by_fold": kappa["by_fold"],
         "kappa_curve": kappa["curve"],
-        "knn_weight": result.knn_weight,
-        "knn_weight_by_fold": result.knn_weight_by_fold,
+        "recipe": asdict(result.recipe),
+        "recipe_by_fold": {name: asdict(recipe) for name, recipe in result.recipe_by_fold.items()},
         "n_scored_cells": len(truth.cells),
         "headline": judged.verdict,
         "headline_reason": reason,
@@ -87,7 +97,12 @@ def main(sample, folder, predicted, missing, preset, verdict_pass, verdict_warn)
     for gene, text in genes.set_index("gene")["suspect"].items():
         if text:
             log.warning("%s: panel gene %s: %s", sample, gene, text)
-    log.info("%s: kappa %g, kNN weight %g", sample, kappa["kappa"], result.knn_weight)
+    log.info("%s: kappa %g, %s", sample, kappa["kappa"], result.recipe.in_words())
+
+
+def usable(blend, inputs) -> list[str]:
+    """The methods that may take a share; cell types only where the references have labels, not clusters."""
+    return [name for name in blend if name != "celltype" or inputs.has_celltypes]
 
 
 if __name__ == "__main__":

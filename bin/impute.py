@@ -2,6 +2,7 @@
 """Impute every target gene in every spatial cell: posterior mean, standard deviation and interval."""
 
 import logging
+from dataclasses import asdict
 
 import click
 from spatialimpute import cli
@@ -18,17 +19,20 @@ FILE = click.Path(exists=True, dir_okay=False)
 @click.option("--models", required=True, type=FOLDER, help="Final models.")
 @click.option("--evaluation", type=FILE, help="evaluation.json, by which genes.tsv is checked.")
 @click.option("--genes", "genes_path", type=FILE, help="genes.tsv; made here if not given.")
+@click.option("--heldout", type=FILE, help="EVALUATE's prediction of held-out genes, for layer without_own_count.")
 @click.option("--rows", help="START:STOP, the cells of a part, by multiples of 1,024; gather.py joins parts.")
 @click.option("--n-samples", default=50, show_default=True, type=click.IntRange(min=2), help="Per model and cell.")
 @click.option("--interval", default=0.9, show_default=True, type=click.FloatRange(0, 1, min_open=True, max_open=True))
-@click.option("--layers", default="sd,lower,upper", show_default=True, help="What to write beside the mean, or none.")
+@click.option(
+    "--layers", default="sd,lower,upper,without_own_count", show_default=True, help="Beside the mean, or none."
+)
 @click.option("--imputed-format", default="auto", show_default=True, type=click.Choice(["auto", "h5ad", "zarr"]))
 @click.option("--seed", default=0, show_default=True)
 @click.option("--accelerator", default="auto", type=click.Choice(["auto", "cpu", "gpu"]))
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1))
 @click.option("--params-json", default="{}", help="The run's parameters, kept with the result.")
 def main(
-    sample, folder, models, evaluation, genes_path, rows, n_samples, interval, layers, imputed_format, seed,
+    sample, folder, models, evaluation, genes_path, heldout, rows, n_samples, interval, layers, imputed_format, seed,
     accelerator, threads, params_json,
 ):  # fmt: skip
     cli.set_threads(1)  # each of `threads` threads imputes rows of its own
@@ -40,19 +44,24 @@ def main(
     from spatialimpute.files.sealed import digest, sealed_digest
     from spatialimpute.folds import blocks
     from spatialimpute.imputation.cell_types import transfer_celltypes
+    from spatialimpute.imputation.held_out import WithoutOwnCount
     from spatialimpute.imputation.in_order import map_in_order
     from spatialimpute.imputation.models import FinalModels
     from spatialimpute.imputation.rows import impute_rows
     from spatialimpute.methods.gimvi.support import Support, encode_reference
 
-    where, inputs, layers = device.choose(accelerator, 1), SampleInputs(folder), parse_layers(layers)
+    where, inputs = device.choose(accelerator, 1), SampleInputs(folder)
+    layers = [layer for layer in parse_layers(layers) if heldout or layer != "without_own_count"]
     gene_sets, n_cells = inputs.gene_sets, inputs.n_cells
     start, stop = parse_rows(rows, n_cells) if rows else (0, n_cells)
     final = FinalModels.read(models, gene_sets)
     genes = judged_genes(inputs, genes_path, evaluation)
     references = inputs.references()
     spatial = inputs.spatial(slice(start, stop), every_column=not rows)  # GATHER gives the whole its columns
-    posterior = final.posterior(spatial, start, references, gene_sets, n_samples, seed, where)
+    posterior = final.posterior(inputs, spatial, start, references, n_samples, seed, where)
+    held_out = None
+    if "without_own_count" in layers:
+        held_out = WithoutOwnCount(heldout, spatial, start, n_cells, gene_sets)
     support = Support.of(final.stacks[0], references, gene_sets)
     latents = []
     if start == 0:
@@ -62,7 +71,7 @@ def main(
         "version": cli.__version__,
         "params": params_json,
         "kappa": final.kappa,
-        "knn_weight": float(final.blend.weights.get("knn", 0.0)),
+        "recipe": asdict(final.blend.recipe),
         "n_samples": posterior.n_draws,
         "interval": interval,
         "spatial_digest": sealed_digest(inputs.spatial_path),
@@ -80,7 +89,7 @@ def main(
     with ImputedWriter.open(path, grid, layers, spatial, genes, uns) as writer:
 
         def impute(chunk: slice):
-            return writer.encode(impute_rows(posterior, support, chunk, interval))
+            return writer.encode(impute_rows(posterior, support, chunk, interval, held_out))
 
         for encoded in map_in_order(impute, blocks(stop - start, grid.rows), threads):
             writer.write(encoded)

@@ -9,6 +9,7 @@ import click
 from spatialimpute import cli
 from spatialimpute.errors import InputError
 
+FOLDER = click.Path(exists=True, file_okay=False)
 log = logging.getLogger("predict")
 
 
@@ -16,10 +17,9 @@ log = logging.getLogger("predict")
 @click.option("--method", required=True, help="A name of assets/methods.json.")
 @click.option("--command", help="Of a method outside the package: interpreter and script of bin/methods.")
 @click.option("--sample", required=True, help="The sample's name, as in the sheet.")
-@click.option(
-    "--inputs", "folder", required=True, type=click.Path(exists=True, file_okay=False), help="SELECT_GENES' folder."
-)
+@click.option("--inputs", "folder", required=True, type=FOLDER, help="SELECT_GENES' folder.")
 @click.option("--kappa", default="0", show_default=True, help="gimvi: values to choose from, separated by commas.")
+@click.option("--pretrained", type=FOLDER, help="gimvi: pretrain.py's models, with --train-on reference.")
 @cli.gimvi_options
 @cli.compute_options
 def main(method, command, sample, folder, kappa, **options):
@@ -65,7 +65,7 @@ def other_method(method: str, command: str | None, threads: int, seed: int):
         ) from None
 
 
-def predict_gimvi(inputs, sample, kappas, preset, seed, accelerator, threads, checkpoint_dir, **overrides):
+def predict_gimvi(inputs, sample, kappas, preset, pretrained, seed, accelerator, threads, checkpoint_dir, **overrides):
     """gimVI's predictions; its models and what was chosen of kappa are written besides."""
     from spatialimpute import device
     from spatialimpute.evaluation.choice import choose_kappas
@@ -73,16 +73,17 @@ def predict_gimvi(inputs, sample, kappas, preset, seed, accelerator, threads, ch
     from spatialimpute.files.sealed import write_json
     from spatialimpute.methods.gimvi.checkpoints import checkpoints_of, kept_on_termination
     from spatialimpute.methods.gimvi.method import GimVI
-    from spatialimpute.methods.gimvi.saving import save
+    from spatialimpute.methods.gimvi.saving import load_with_history, save
     from spatialimpute.methods.gimvi.settings import resolve_settings
 
     settings = resolve_settings(preset, technology=inputs.technology, **overrides)
+    cli.require_pretrained(settings, pretrained)
     where = device.choose(accelerator, threads=1)  # each of `threads` workers trains stacks of its own
     checkpoint = checkpoints_of(checkpoint_dir, inputs.digests(), settings, seed, where)
     with kept_on_termination() if checkpoint else nullcontext():
-        gimvi = GimVI(
-            settings, kappas, lambda first: choose_kappas(first, Truth(inputs)), seed, where, threads, checkpoint
-        )
+        choose = lambda first: choose_kappas(first, Truth(inputs))  # noqa: E731
+        models = load_with_history(pretrained, inputs.gene_sets) if pretrained else None
+        gimvi = GimVI(settings, kappas, choose, seed, where, threads, checkpoint, models)
         predictions = gimvi.predict_folds(inputs, sample)
     save(gimvi.stacks, "models", inputs.gene_sets, settings)
     choice = gimvi.choice

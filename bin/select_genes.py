@@ -2,6 +2,7 @@
 """Choose the genes to model, to impute and to hold out, and write ./inputs/: all that later steps need of a sample."""
 
 import logging
+from pathlib import Path
 
 import click
 from spatialimpute import cli
@@ -27,14 +28,15 @@ log = logging.getLogger("select_genes")
     "--score-cells", default=50_000, show_default=True, type=click.IntRange(min=0),
     help="Cells that cross-validation predicts and scores; 0: all.",
 )  # fmt: skip
+@click.option("--training", is_flag=True, help="Write ./training/ and ./training.txt too, which pretrain.py takes.")
 @click.option("--seed", default=0, show_default=True)
-def main(sample, spatial, references, alternatives, genes, gene_folds, score_cells, seed, **options):
+def main(sample, spatial, references, alternatives, genes, gene_folds, score_cells, training, seed, **options):
     cli.set_threads(1)
     import numpy as np
     from spatialimpute.agreement import SpatialSide, agreement_table, compare
     from spatialimpute.check.gene_lists import parse_gene_list, read_gene_folds
     from spatialimpute.files.counts import read_counts
-    from spatialimpute.files.inputs import write_inputs
+    from spatialimpute.files.inputs import SampleInputs, write_inputs, write_training
     from spatialimpute.folds import draw_scored_cells
     from spatialimpute.gene_facts import gene_facts
     from spatialimpute.genes import select_genes
@@ -65,6 +67,8 @@ def main(sample, spatial, references, alternatives, genes, gene_folds, score_cel
     facts = gene_facts(counts, reference_counts, gene_sets)
     used = [True] * len(references) + [False] * len(alternatives)
     write_inputs("inputs", counts, reference_counts, gene_sets, facts, agreement_table(found, used))
+    if training:
+        Path("training.txt").write_text(write_training("training", SampleInputs("inputs")))
 
 
 if __name__ == "__main__":

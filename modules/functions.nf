@@ -43,11 +43,11 @@ def packageDigest() {
     return digest(files("${projectDir}/bin/spatialimpute/**") + [file("${projectDir}/containers/local/requirements.lock")])
 }
 
-// Digest of the files' names within the project and their contents; of what Python makes of them nothing.
+// Digest of the files' names within the project and their contents; of what Python and numba make of them nothing.
 def digest(paths) {
     def sha = java.security.MessageDigest.getInstance('SHA-256')
     paths
-        .findAll { path -> !path.name.endsWith('.pyc') && path.exists() }
+        .findAll { path -> !path.toString().contains('/__pycache__/') && path.exists() }
         .sort { path -> path.toString() }
         .each { path ->
             sha.update("${path.toString() - projectDir.toString()}\n".getBytes('UTF-8'))

@@ -12,6 +12,7 @@ def stepOptions(params) {
     def science = params.findAll { name, _value -> !(name in elsewhere()) }
     def train = [
         preset: params.preset,
+        train_on: params.train_on,
         encoder: params.encoder,
         n_latent: params.n_latent,
         n_hidden: params.n_hidden,
@@ -20,9 +21,16 @@ def stepOptions(params) {
         learning_rate: params.learning_rate,
         spatial_likelihood: params.spatial_likelihood,
         reference_likelihood: params.reference_likelihood,
+        other_gene_weight: params.other_gene_weight,
+        max_spatial_weight: params.max_spatial_weight,
+        second_input: yesOrNo(params.second_input),
         seeds: params.seeds,
         seed: params.seed,
         checkpoint_dir: checkpointFolder(workflow.workDir),
+    ]
+    def recipe = [
+        blend: params.blend == null ? null : commaList(params.blend).replace(' ', ''),
+        graph: yesOrNo(params.graph),
     ]
     def steps = [
         qc: [
@@ -37,11 +45,17 @@ def stepOptions(params) {
             max_shared_genes: params.max_shared_genes,
             min_shared_genes: params.min_shared_genes,
             score_cells: params.score_cells,
+            training: params.train_on == 'reference',
             seed: params.seed,
         ],
+        pretrain: train,
         crossvalidate: train + [kappa: params.kappa == 'auto' ? commaList(params.kappa_grid) : params.kappa],
-        train: train + [kappa: params.kappa],
-        evaluate: [preset: params.preset, verdict_pass: params.verdict_pass, verdict_warn: params.verdict_warn],
+        train: train + recipe + [kappa: params.kappa],
+        evaluate: recipe + [
+            preset: params.preset,
+            verdict_pass: params.verdict_pass,
+            verdict_warn: params.verdict_warn,
+        ],
         impute: [
             n_samples: params.n_samples,
             interval: params.interval,
@@ -53,6 +67,11 @@ def stepOptions(params) {
         gather: [imputed_format: params.imputed_format],
     ]
     return steps.collectEntries { step, options -> [step, flags(options)] }
+}
+
+// A switch as a word, since an option that is false would be left out; null leaves it to the preset.
+def yesOrNo(value) {
+    return value == null ? null : "${value}"
 }
 
 // Parameters that no result depends on.

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from spatialimpute import __version__
-from spatialimpute.errors import DISK_FULL_EXIT_CODE, OUT_OF_MEMORY_EXIT_CODE, SpatialImputeError
+from spatialimpute.errors import DISK_FULL_EXIT_CODE, OUT_OF_MEMORY_EXIT_CODE, InputError, SpatialImputeError
 
 #: How PyTorch's allocators, CUDA and its libraries say that memory ran out.
 OUT_OF_MEMORY_SIGNS = ("not enough memory", "out of memory", "ALLOC_FAILED")
@@ -120,11 +120,41 @@ def _options(*options):
     return add
 
 
+#: Methods that may take a share of the estimate.
+BLENDABLE = ("knn", "linear", "celltype")
+
+
+class Names(click.ParamType):
+    """`knn,linear` as a tuple; `none` is an empty one."""
+
+    name = "names"
+
+    def convert(self, value, param, ctx):
+        names = () if value == "none" else tuple(name.strip() for name in value.split(",") if name.strip())
+        if unknown := [name for name in names if name not in BLENDABLE]:
+            self.fail(f"{unknown[0]!r} may take no share; expected none, or some of {', '.join(BLENDABLE)}", param, ctx)
+        return names
+
+
+#: What the estimate is made of; what is not given follows the preset.
+recipe_options = _options(
+    click.option("--blend", type=Names(), help="Methods that may take a share, separated by commas, or `none`."),
+    click.option("--graph", type=bool, help="Whether estimates are averaged along a graph of the cells."),
+)
+
+
+def require_pretrained(settings, pretrained: str | None) -> None:
+    """Raise InputError unless there are pretrained models just where nothing is to be trained."""
+    if (settings.train_on == "reference") != bool(pretrained):
+        raise InputError("--train-on reference and --pretrained go together: the models that pretrain.py made of it")
+
+
 LIKELIHOOD = click.Choice(["auto", "poisson", "nb", "zinb"])
 
 #: gimVI's hyperparameters; what is not given follows the preset.
 gimvi_options = _options(
     click.option("--preset", default="default", show_default=True),
+    click.option("--train-on", type=click.Choice(["both", "reference"])),
     click.option("--encoder", type=click.Choice(["panel", "separate"])),
     click.option("--seeds", type=click.IntRange(min=1), help="Members of the ensemble."),
     click.option("--n-latent", type=click.IntRange(min=1)),
@@ -134,6 +164,9 @@ gimvi_options = _options(
     click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True)),
     click.option("--spatial-likelihood", type=LIKELIHOOD),
     click.option("--reference-likelihood", type=LIKELIHOOD),
+    click.option("--other-gene-weight", type=click.FloatRange(0, 1, min_open=True), help="1 for no weight."),
+    click.option("--max-spatial-weight", type=click.FloatRange(min=1), help="1 for no weight."),
+    click.option("--second-input", type=bool, help="Whether spatial cells have a second block of inputs."),
 )
 
 #: What it is computed with and where.

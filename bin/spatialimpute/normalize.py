@@ -1,5 +1,6 @@
 """Depth, log1p, z-score: the one way in which counts are normalized outside a model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,16 +41,33 @@ class ZScore:
     sd: np.ndarray
 
     @classmethod
-    def fit(cls, X: sp.csr_matrix) -> "ZScore":
-        """Statistics over the cells of X (n_cells, n_genes) that have at least one count."""
+    def fit(cls, X: sp.csr_matrix, depth: float | None = None, weight: np.ndarray | None = None) -> "ZScore":
+        """Statistics over the cells of X (n_cells, n_genes) that have at least one count.
+
+        Parameters
+        ----------
+        depth : to normalize to; by default the median total of these cells
+        weight : (n_cells,), what each cell counts; by default all the same
+        """
         total = np.asarray(X.sum(axis=1)).ravel()
-        n_counted = max(int((total > 0).sum()), 1)
-        depth = float(np.median(total[total > 0])) if (total > 0).any() else 1.0
+        if depth is None:
+            depth = float(np.median(total[total > 0])) if (total > 0).any() else 1.0
+        weight = np.where(total > 0, 1.0 if weight is None else weight, 0.0)
+        weight /= max(weight.sum(), 1e-12)
         log = log_normalize(X, depth, total)
-        mean = np.asarray(log.sum(axis=0, dtype=np.float64)).ravel() / n_counted
+        mean = weight @ log
         log.data **= 2
-        variance = np.asarray(log.sum(axis=0, dtype=np.float64)).ravel() / n_counted - mean**2
+        variance = weight @ log - mean**2
         return cls(depth, mean, np.sqrt(np.where(variance > 1e-10, variance, 1.0)))
+
+    def as_arrays(self) -> dict[str, np.ndarray]:
+        """Its three parts by name, as they are stored."""
+        return {"depth": np.array(self.depth), "mean": self.mean, "sd": self.sd}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "ZScore":
+        """What :meth:`as_arrays` gave, among other arrays."""
+        return cls(float(arrays["depth"]), arrays["mean"], arrays["sd"])
 
     def transform(self, X: sp.csr_matrix) -> np.ndarray:
         """Z-scores, float64 (n_cells, n_genes)."""

@@ -5,6 +5,7 @@ include { EVALUATE } from '../local/evaluate/main.nf'
 workflow CROSSVALIDATE {
     take:
     inputs         // [meta, folder]
+    pretrained     // [meta, gimVI's models, or an empty list where they are to be trained]
     methods        // maps of assets/methods.json, gimVI among them
     options        // step -> its options
     package_digest
@@ -12,8 +13,12 @@ workflow CROSSVALIDATE {
     main:
     PREDICT(
         inputs
+            .join(pretrained)
             .combine(channel.fromList(methods))
-            .map { meta, folder, method -> [meta, folder, method, method.name == 'gimvi' ? options.crossvalidate : ''] },
+            .map { meta, folder, models, method ->
+                def gimvi = method.name == 'gimvi'
+                [meta, folder, gimvi ? models : [], method, gimvi ? options.crossvalidate : '']
+            },
         package_digest,
     )
     // A method that failed leaves its sample's group incomplete, which then comes once no more predictions can. Without
@@ -23,10 +28,10 @@ workflow CROSSVALIDATE {
         .filter { _meta, names, _files -> 'gimvi' in names }
         .map { meta, names, files -> [meta, files.flatten().sort { path -> path.name }, methods*.name - names] }
     EVALUATE(inputs.join(predictions), options.evaluate, package_digest)
-    judged = EVALUATE.out.judged.map { meta, evaluation, genes -> [meta, [evaluation, genes]] }
+    judged = EVALUATE.out.judged.map { group -> [group[0], group[1..-1]] }
     results = PREDICT.out.models.join(judged).join(EVALUATE.out.scores).map { group -> [group[0], group[1..-1].flatten()] }
 
     emit:
-    judged  // [meta, [evaluation.json, genes.tsv]]
+    judged  // [meta, [evaluation.json, genes.tsv, final prediction of held-out genes]]
     results // [meta, files for the report]
 }

@@ -6,14 +6,15 @@ include { GATHER } from '../local/gather/main.nf'
 workflow IMPUTE_GENES {
     take:
     inputs         // [meta, folder]
-    judged         // [meta, [evaluation.json, genes.tsv]]; empty lists without cross-validation
+    pretrained     // [meta, models, or an empty list where they are to be trained]
+    judged         // [meta, [evaluation.json, genes.tsv, prediction of held-out genes]]; empty lists without them
     method         // gimVI's map of assets/methods.json
     cells_per_task
     options        // step -> its options
     package_digest
 
     main:
-    TRAIN(inputs.join(judged), method, options.train, package_digest)
+    TRAIN(inputs.join(pretrained).join(judged), method, options.train, package_digest)
     ranges = inputs
         .join(TRAIN.out.models)
         .join(judged)

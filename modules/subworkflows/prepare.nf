@@ -77,6 +77,7 @@ workflow PREPARE {
         package_digest,
     )
     inputs = SELECT_GENES.out.inputs
+    training = SELECT_GENES.out.training.map { meta, key, files -> [key.text.trim(), meta, files] }
     xenium_folders = raw
         .filter { meta, _paths, _contents, _bytes -> meta.role == 'spatial' }
         .map { meta, paths, contents, _bytes -> [meta.id, paths[0], contents] }
@@ -85,6 +86,7 @@ workflow PREPARE {
     emit:
     samples        // names
     inputs         // [meta, folder]
+    training       // [key, meta, files], what models of the references alone are made of; the same key, the same files
     qc             // [meta, [qc.json of each dataset]]
     xenium_folders // [sample, folder, its contents], of samples that Xenium Explorer may show
 }

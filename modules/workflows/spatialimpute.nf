@@ -1,5 +1,6 @@
 include { CHECK_INPUTS   } from '../local/check_inputs/main.nf'
 include { PREPARE        } from '../subworkflows/prepare.nf'
+include { PRETRAIN       } from '../local/pretrain/main.nf'
 include { CROSSVALIDATE  } from '../subworkflows/crossvalidate.nf'
 include { IMPUTE_GENES   } from '../subworkflows/impute.nf'
 include { EXPORT_IMPUTED } from '../subworkflows/export.nf'
@@ -37,9 +38,26 @@ workflow SPATIALIMPUTE {
     )
     inputs = PREPARE.out.inputs
 
+    // Models that are trained on the references alone serve every sample of a panel.
+    if (parameters.train_on == 'reference') {
+        PRETRAIN(
+            PREPARE.out.training.map { key, meta, files -> [key, meta.n_reference, files] }.unique { entry -> entry[0] },
+            methods[0],
+            options.pretrain,
+            package_digest,
+        )
+        pretrained = PREPARE.out.training
+            .map { key, meta, _files -> [key, meta] }
+            .combine(PRETRAIN.out.models, by: 0)
+            .map { _key, meta, models -> [meta, models] }
+    }
+    else {
+        pretrained = inputs.map { meta, _folder -> [meta, []] }
+    }
+
     crossvalidated = "${parameters.cv_folds}" != '0'
     if (crossvalidated) {
-        CROSSVALIDATE(inputs, methods, options, package_digest)
+        CROSSVALIDATE(inputs, pretrained, methods, options, package_digest)
         judged = CROSSVALIDATE.out.judged
         scored = CROSSVALIDATE.out.results
     }
@@ -47,7 +65,7 @@ workflow SPATIALIMPUTE {
         judged = inputs.map { meta, _folder -> [meta, []] }
         scored = channel.empty()
     }
-    IMPUTE_GENES(inputs, judged, methods[0], parameters.cells_per_task, options, package_digest)
+    IMPUTE_GENES(inputs, pretrained, judged, methods[0], parameters.cells_per_task, options, package_digest)
 
     formats = "${commaList(parameters.export) ?: ''}".tokenize(', ')
     if (formats) {

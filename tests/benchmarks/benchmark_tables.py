@@ -86,6 +86,29 @@ def comparison_table(before: pd.DataFrame, after: pd.DataFrame, labels: Mapping[
     return pd.DataFrame(rows)
 
 
+def difference_table(scores: pd.DataFrame, against: str) -> pd.DataFrame:
+    """A row per pair and method: mean over genes, and the paired difference to `against` with its standard error.
+
+    Parameters
+    ----------
+    scores : a row per pair, method and gene, with the columns of SCORES
+    against : a method; p is of Wilcoxon's two-sided signed-rank test of the partial scores
+    """
+    rows = []
+    for (pair, method), table in scores.groupby(["pair", "method"], sort=False):
+        both = matched(table, scores[(scores["pair"] == pair) & (scores["method"] == against)])
+        row = {"pair": pair, "variant": method, "genes": len(table)}
+        for name, column in SCORES.items():
+            difference = both[column] - both[f"{column}_other"]
+            row[name] = short(table[column].mean())
+            if method != against:
+                row[name] += f" ({short(difference.mean(), sign=True)} ± {short(difference.sem())})"
+        changed = difference.abs().gt(0).any()
+        row["p"] = f"{wilcoxon(difference).pvalue:.0e}" if method != against and changed else ""
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def ratio_interval(first: Sequence[float], second: Sequence[float], level: float = 0.95) -> tuple[float, float, float]:
     """How many times `second` the times of `first` are, and the ends of the interval of that ratio.
 

@@ -12,7 +12,6 @@ import subprocess
 import tempfile
 import time
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -34,11 +33,13 @@ TECHNOLOGY = {
     "xenium_breast": "Xenium",
     "xenium_idc": "Xenium",
 }
+#: Methods that may take a share in our result.
+SHARING = ["knn", "linear", "celltype"]
 #: What predict.py is given. The default is the grid of `kappa: auto`; the paper preset takes kappa and likelihood of
 #: scvi-tools: like is compared with like.
 PRESETS = {
-    "default": ["--kappa", "0,5"],
-    "paper": ["--preset", "paper", "--kappa", "5", "--spatial-likelihood", "nb"],
+    "default": ("--kappa", "0,5"),
+    "paper": ("--preset", "paper", "--kappa", "5", "--spatial-likelihood", "nb"),
 }
 
 
@@ -115,12 +116,27 @@ def code_digest() -> str:
     return digest_of(*(part for path in files for part in (str(path.relative_to(ROOT)).encode(), path.read_bytes())))
 
 
+@dataclass(frozen=True)
+class Variant:
+    """Our estimator with options beyond the defaults: of SELECT_GENES, of PREDICT for gimVI, of EVALUATE."""
+
+    name: str
+    select: tuple = ()
+    predict: tuple = PRESETS["default"]
+    evaluate: tuple = ()
+
+
+def named(step: str, options: tuple) -> str:
+    """A folder's name for a step with options."""
+    return f"{step}-{digest_of(*(str(word).encode() for word in options))}" if options else step
+
+
 class Chain:
     """Our steps on one pair, each run unless its result is there.
 
     Attributes
     ----------
-    folder : holds `inputs/`, `<preset>/heldout/predictions/`, `<preset>/scores.tsv` and `costs.json` {step: cost}
+    folder : a folder per step and its options, and `costs.json` {step: cost}
     """
 
     def __init__(self, pair: Pair, threads: int = 1):
@@ -143,9 +159,13 @@ class Chain:
         (self.folder / "costs.json").write_text(json.dumps(self.costs | {name: asdict(cost)}, indent=1))
         return True
 
-    @cached_property
+    @property
     def inputs(self) -> Path:
         """The sample's inputs, with the given folds and every cell scored."""
+        return self.inputs_of(Variant("default"))
+
+    def inputs_of(self, variant: "Variant") -> Path:
+        """The same with options of SELECT_GENES."""
         pair, folds = self.pair, self.folder / "gene_folds.json"
         folds.write_text(json.dumps({pair.name: pair.folds}))
         sides = {"spatial": (pair.spatial, TECHNOLOGY[pair.name]), "reference": (pair.reference, "scRNA-seq")}
@@ -154,28 +174,37 @@ class Chain:
             about = ["--id", file.stem, "--role", role, "--technology", technology, "--input", file]
             self.step(f"qc.{role}", self.folder / role, "qc.py", *about)
             counts += [f"--{role}", self.folder / role / "counts.h5ad"]
+        name = named("select_genes", variant.select)
         about = ["--sample", pair.name, "--gene-folds", folds, "--score-cells", 0]
-        self.step("select_genes", self.folder, "select_genes.py", *about, *counts)
-        return self.folder / "inputs"
+        self.step(name, self.folder / name, "select_genes.py", *about, *variant.select, *counts)
+        return self.folder / name / "inputs"
 
     def scores(self, preset: str, methods: list[str]) -> Path:
-        """`scores.tsv` of gimVI with a preset and of these other methods.
+        """`scores.tsv` of gimVI with a preset and of these other methods."""
+        return self.scores_of(Variant(preset, predict=PRESETS[preset], evaluate=("--preset", preset)), methods)
 
-        kNN is always among those of the default preset: a share of it enters our result.
+    def scores_of(self, variant: "Variant", methods: list[str]) -> Path:
+        """`scores.tsv` of a variant of ours and of these other methods.
+
+        Those that may take a share in our result are always among them, but with the paper preset, which has none.
         """
-        folder = self.folder / preset
-        heldout, about = folder / "heldout", ["--sample", self.pair.name, "--inputs", self.inputs]
+        inputs = self.inputs_of(variant)
+        predicted = named("predict", (*variant.select, *variant.predict))
+        heldout, about = self.folder / predicted / "heldout", ["--sample", self.pair.name, "--inputs", inputs]
         predict = ["predict.py", *about, "--threads", self.threads]
-        new = [self.step(f"{preset}.gimvi", heldout, *predict, "--method", "gimvi", *PRESETS[preset])]
-        for method in dict.fromkeys([*(["knn"] if preset == "default" else []), *methods]):
+        new = [self.step(f"{predicted}.gimvi", heldout, *predict, "--method", "gimvi", *variant.predict)]
+        for method in dict.fromkeys([*([] if "paper" in variant.predict else SHARING), *methods]):
             if METHODS[method]["command"]:
                 new.append(self._external(method, predict, heldout / "predictions"))
             else:
-                new.append(self.step(f"{preset}.{method}", heldout, *predict, "--method", method))
+                new.append(self.step(f"{predicted}.{method}", heldout, *predict, "--method", method))
+        folder = self.folder / predicted / named("evaluate", variant.evaluate)
         scores = folder / "scores.tsv"
         if any(new) or not scores.exists():
-            words = [*about, "--predictions", heldout / "predictions", "--preset", preset]
-            call([PYTHON, ROOT / "bin" / "evaluate.py", *words], self.threads, folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            words = [*about, "--predictions", heldout / "predictions", *variant.evaluate]
+            cost, _ = call([PYTHON, ROOT / "bin" / "evaluate.py", *words], self.threads, folder)
+            (folder / "cost.json").write_text(json.dumps(asdict(cost)))
         return scores
 
     def _external(self, method: str, predict: list, predictions: Path) -> bool:

@@ -5,8 +5,8 @@ import json
 import pytest
 
 SAMPLE_STEPS = [
-    "EVALUATE {}", "IMPUTE {}", "PREDICT {} celltype", "PREDICT {} gimvi", "PREDICT {} knn", "PREDICT {} total",
-    "QC {}", "REPORT {}", "SELECT_GENES {}", "TRAIN {}",
+    "EVALUATE {}", "IMPUTE {}", "PREDICT {} celltype", "PREDICT {} gimvi", "PREDICT {} knn", "PREDICT {} linear",
+    "PREDICT {} total", "QC {}", "REPORT {}", "SELECT_GENES {}", "TRAIN {}",
 ]  # fmt: skip
 COMMON = ["CHECK_INPUTS sheet", "MULTIQC"]
 
@@ -69,6 +69,24 @@ def test_a_new_sample_runs_only_its_own_tasks(workplace, first, row):
     workplace.sheet("sheet.csv", rows)
     assert grown.code == 0, grown.text
     assert grown.ran == steps_of("c")
+
+
+def test_models_of_the_references_alone_are_trained_once_for_all_samples(workplace, row):
+    """Ten samples of a panel, and an eleventh that comes later; whichever is ready first."""
+    rows = [row(f"s{i}", "spatial_2.h5ad" if i % 2 else "spatial.h5ad") for i in range(11)]
+    options = ("--input", "panel.csv", "-stub-run", "--train_on", "reference", "--methods", "total")
+    outdir = str(workplace.cwd / "reference")
+    workplace.sheet("panel.csv", rows[:10])
+    ten = workplace.run(*options, outdir=outdir)
+    assert ten.code == 0, ten.text
+    steps = [name.split()[0] for name in ten.ran]
+    assert steps.count("PRETRAIN") == 1
+    assert steps.count("TRAIN") == 10  # which fit the models to the sample
+    workplace.sheet("panel.csv", rows[::-1])
+    eleven = workplace.run(*options, "-resume", outdir=outdir)
+    assert eleven.code == 0, eleven.text
+    own = [name for name in eleven.ran if name.split()[1:2] == ["s10"]]
+    assert sorted(set(eleven.ran) - set(own)) == ["CHECK_INPUTS panel", "MULTIQC"] and len(own) == 8
 
 
 @pytest.mark.parametrize("name", ["bin/spatialimpute/errors.py", "containers/local/requirements.lock"])

@@ -159,6 +159,8 @@ def _contradictions(params: dict) -> list[str]:
             f"parameters 'verdict_warn' and 'verdict_pass': found {warn:g} and {good:g}; a gene cannot pass below "
             "the score of a warning: swap them"
         )
+    if params["train_on"] == "reference":
+        problems += _of_reference_only(params)
     most, fewest = params["max_shared_genes"], params["min_shared_genes"]
     if None not in (most, fewest) and 0 < most < fewest:
         problems.append(
@@ -173,5 +175,21 @@ def _contradictions(params: dict) -> list[str]:
         problems.append(
             "parameters 'export' and 'cv_folds': explorer shows the genes that pass cross-validation, which 0 skips; "
             "drop one"
+        )
+    return problems
+
+
+def _of_reference_only(params: dict) -> list[str]:
+    """What models that are trained on the references alone cannot do."""
+    problems = []
+    if params["kappa"] is not None and params["kappa"] != "auto" and float(params["kappa"]) > 0:
+        problems.append(
+            f"parameters 'train_on' and 'kappa': found 'reference' and {params['kappa']}; an adversary compares both "
+            "sides, and the models see one of them: leave kappa at 'auto'"
+        )
+    if params["encoder"] == "separate" or (params["preset"] == "paper" and params["encoder"] is None):
+        problems.append(
+            "parameters 'train_on' and 'encoder': found 'reference' and 'separate' (preset 'paper' has it); only the "
+            "panel encoder can read spatial cells that it has not seen: set encoder to 'panel', or train_on to 'both'"
         )
     return problems

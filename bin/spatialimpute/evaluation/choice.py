@@ -1,4 +1,4 @@
-"""What cross-validation chooses: kappa, and the weight of the kNN estimate.
+"""What cross-validation chooses: the rule, and kappa by it.
 
 Every choice that a held-out gene's score depends on is made on the other folds' genes, so that no gene takes part
 in choosing what it is scored with.
@@ -11,13 +11,10 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from spatialimpute.ensemble import blend_moments, fit_blend
-from spatialimpute.evaluation.truth import FoldTruth, Truth
-from spatialimpute.files.predictions import Predictions, PredictionsFile
+from spatialimpute.evaluation.truth import Truth
+from spatialimpute.files.predictions import Predictions
 
-KNN = "knn"
-KNN_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
-Option = TypeVar("Option", float, int)
+Option = TypeVar("Option")
 
 
 def paired_difference(better: np.ndarray, other: np.ndarray, fold: np.ndarray) -> tuple[float, float]:
@@ -65,11 +62,6 @@ def choose_kappa(scores: Mapping[float, np.ndarray], fold: np.ndarray) -> float:
     return float(curve.loc[curve["difference"] <= curve["se"], "kappa"].min())
 
 
-def choose_weight(scores: Mapping[float, np.ndarray]) -> float:
-    """The weight with the best mean score over genes; the smaller where they tie."""
-    return max(sorted(scores), key=lambda weight: scores[weight].mean())
-
-
 def cross_fitted(
     choose: Callable[[dict[Option, np.ndarray], np.ndarray], Option],
     scores: Mapping[Option, np.ndarray],
@@ -102,55 +94,3 @@ def choose_kappas(first: Sequence[Predictions], truth: Truth) -> KappaChoice:
             scores[prediction.kappa][columns] = truth.of(name).partial(prediction.mean[:, columns])
     kappa, by_fold = cross_fitted(choose_kappa, scores, truth.fold)
     return KappaChoice(kappa, by_fold, kappa_curve(scores, truth.fold))
-
-
-class HeldOutEstimate:
-    """The estimator that IMPUTE applies, of held-out genes: a fold's ensemble at one kappa, blended with kNN.
-
-    Parameters
-    ----------
-    members : the ensemble's predictions; every place has every fold at each kappa that is chosen for any of them
-    knn : the kNN estimate, or None where it takes no share
-    """
-
-    def __init__(self, members: Sequence[PredictionsFile], knn: PredictionsFile | None):
-        self.members, self.knn = members, knn
-
-    @property
-    def weights(self) -> tuple[float, ...]:
-        """The kNN weights to choose from."""
-        return KNN_WEIGHTS if self.knn is not None else KNN_WEIGHTS[:1]
-
-    def of(self, fold: str, kappa: float, weights: Sequence[float]) -> dict[float, tuple[np.ndarray, np.ndarray]]:
-        """Mean and standard deviation (n_scored, H) of a fold's genes for each kNN weight, from one reading."""
-        ensemble = [member.read(fold) for member in self.members if member.kappa == kappa]
-        means = np.stack([member.mean for member in ensemble])
-        sds = np.stack([member.sd for member in ensemble])
-        member_means = np.stack([member.mean_frequency for member in ensemble])
-        knn = None if self.knn is None else self.knn.read(fold)
-        others, other_means = ({}, {}) if knn is None else ({KNN: knn.mean}, {KNN: knn.mean_frequency})
-        return {
-            weight: blend_moments(means, sds, others, fit_blend(member_means, other_means, {KNN: weight}))
-            for weight in weights
-        }
-
-    def weight_scores(self, fold: str, kappa: float, truth: FoldTruth) -> dict[float, np.ndarray]:
-        """Partial score of each of a fold's genes for each kNN weight."""
-        return {weight: truth.partial(mean) for weight, (mean, _) in self.of(fold, kappa, self.weights).items()}
-
-
-def choose_weights(
-    estimate: HeldOutEstimate, kappa: float, kappa_by_fold: Mapping[str, float], truth: Truth
-) -> tuple[float, dict[str, float]]:
-    """The kNN weight of the final result, and each fold's, chosen on the others at the fold's own kappa.
-
-    The others' own kappas were chosen on this fold's genes among others, so they must not enter here.
-    """
-    chosen = {}
-    for option in {kappa, *kappa_by_fold.values()}:
-        scores = {weight: np.zeros(len(truth.genes)) for weight in estimate.weights}
-        for name in truth.folds:
-            for weight, score in estimate.weight_scores(name, option, truth.of(name)).items():
-                scores[weight][truth.fold == name] = score
-        chosen[option] = cross_fitted(lambda given, _fold: choose_weight(given), scores, truth.fold)
-    return chosen[kappa][0], {name: chosen[option][1][name] for name, option in kappa_by_fold.items()}

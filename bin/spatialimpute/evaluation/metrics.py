@@ -8,6 +8,8 @@ The benchmark scores (Pearson, SSIM, RMSE of z-scores, Jensen-Shannon) are those
 Methods 19:662-670, doi 10.1038/s41592-022-01480-9, section "Evaluation metrics" and its released code.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -41,13 +43,25 @@ def spearman_partial(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> np.ndar
     (r_xy - r_xg r_yg) / sqrt((1 - r_xg²)(1 - r_yg²)) of Spearman correlations. 0 where x or y is constant or its
     ranks follow from those of `given`.
     """
-    x, y = (_center(rankdata(values, axis=0)) for values in (x, y))
+    return partial_scorer(x, given)(y)
+
+
+def partial_scorer(x: np.ndarray, given: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """:func:`spearman_partial` as a function of y, for many of them."""
+    x = _center(rankdata(x, axis=0))
     axes, length, _ = np.linalg.svd(_center(rankdata(given.reshape(len(x), -1), axis=0)), full_matrices=False)
     axes = axes[:, length > 1e-9 * len(x)]
-    rest_x, rest_y = (values - axes @ (axes.T @ values) for values in (x, y))
-    left = (rest_x**2).sum(axis=0) * (rest_y**2).sum(axis=0)
-    enough = left > 1e-12 * (x**2).sum(axis=0) * (y**2).sum(axis=0)
-    return np.divide((rest_x * rest_y).sum(axis=0), np.sqrt(left), out=np.zeros(x.shape[1]), where=enough)
+    rest_x = x - axes @ (axes.T @ x)
+    whole_x, left_x = (x**2).sum(axis=0), (rest_x**2).sum(axis=0)
+
+    def score(y: np.ndarray) -> np.ndarray:
+        y = _center(rankdata(y, axis=0))
+        rest_y = y - axes @ (axes.T @ y)
+        left = left_x * (rest_y**2).sum(axis=0)
+        enough = left > 1e-12 * whole_x * (y**2).sum(axis=0)
+        return np.divide((rest_x * rest_y).sum(axis=0), np.sqrt(left), out=np.zeros(len(left)), where=enough)
+
+    return score
 
 
 def rmse_z(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -1,10 +1,11 @@
 """What was measured of the held-out genes, fold by fold, in the cells that are scored."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from spatialimpute.evaluation.metrics import spearman_partial
+from spatialimpute.evaluation.metrics import partial_scorer, spearman_partial
 from spatialimpute.files.inputs import SampleInputs
 from spatialimpute.folds import cell_totals, fold_of, held_out_genes, scored_cells
 
@@ -38,19 +39,24 @@ class FoldTruth:
         given = np.stack([self.total, self.n_detected], axis=1) if given_detected else self.total
         return spearman_partial(self.counts, mean[self.known], given)
 
+    def scorer(self, cells: np.ndarray, genes: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        """The partial score, given the total, of predictions of some genes in some of the known cells (indices)."""
+        return partial_scorer(self.counts[np.ix_(cells, genes)], self.total[cells])
+
 
 class Truth:
     """The truth of every held-out gene; counts of one fold at a time are dense.
 
     Attributes
     ----------
-    cells : (n_scored,) names of the scored cells
+    scored, cells : (n_scored,) the scored cells, as indices among all and by name
     genes, fold : (H,), all held-out genes and the fold of each: the columns of predictions
     """
 
     def __init__(self, inputs: SampleInputs):
         self.gene_sets = inputs.gene_sets
-        self._spatial = inputs.spatial(scored_cells(self.gene_sets, inputs.n_cells))
+        self.scored = scored_cells(self.gene_sets, inputs.n_cells)
+        self._spatial = inputs.spatial(self.scored)
         self.cells = self._spatial.cells
         self.genes, self.fold = held_out_genes(self.gene_sets)
         self._last: tuple[str, FoldTruth] | None = None

@@ -1,47 +1,47 @@
 """`blend.safetensors` and `blend.json` in `models/`: how the final models' draws become one estimate."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load, save
 
-from spatialimpute.ensemble import Blend
+from spatialimpute.ensemble import Blend, Recipe
 from spatialimpute.errors import InputError
 from spatialimpute.files.models import gene_digest
 from spatialimpute.files.sealed import check_digest, digest, read_json, whole, write_json
-from spatialimpute.normalize import ZScore
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 ARRAYS, FACTS = "blend.safetensors", "blend.json"
+#: What each method that has a share learned from the sample's spatial cells: method -> arrays by name.
+Learned = Mapping[str, Mapping[str, np.ndarray]]
 
 
-def write_blend(folder: str | Path, blend: Blend, genes: list[str], knn_scale: ZScore | None) -> None:
+def write_blend(folder: str | Path, blend: Blend, genes: list[str], learned: Learned) -> None:
     """Write both files.
 
     Parameters
     ----------
     genes : the targets, columns of the blend's factors
-    knn_scale : normalization of all the sample's spatial cells, by which kNN finds neighbors of some of them; None
-        where kNN has no weight
+    learned : of each method that has a weight
     """
     folder = Path(folder)
     arrays = {"member_scales": blend.member_scales, **{f"scales/{name}": scale for name, scale in blend.scales.items()}}
-    if knn_scale is not None:
-        arrays |= {"knn/mean": knn_scale.mean, "knn/sd": knn_scale.sd}
+    arrays |= {f"learned/{method}/{name}": array for method in blend.weights for name, array in learned[method].items()}
     with whole(folder / ARRAYS) as partial:
-        partial.write_bytes(save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+        partial.write_bytes(save({name: np.asarray(array, order="C") for name, array in arrays.items()}))
     description = {
         "schema_version": SCHEMA_VERSION,
         "gene_digest": gene_digest(genes),
-        "weights": blend.weights,
-        "knn_depth": None if knn_scale is None else knn_scale.depth,
+        "recipe": asdict(blend.recipe),
         "digest": digest(folder / ARRAYS),
     }
     write_json(folder / FACTS, description)
 
 
-def read_blend(folder: str | Path, genes: list[str]) -> tuple[Blend, ZScore | None]:
-    """Read what :func:`write_blend` took.
+def read_blend(folder: str | Path, genes: list[str]) -> tuple[Blend, dict[str, dict[str, np.ndarray]]]:
+    """Read what :func:`write_blend` took: the blend, and what each of its methods learned.
 
     Raises
     ------
@@ -61,7 +61,10 @@ def read_blend(folder: str | Path, genes: list[str]) -> tuple[Blend, ZScore | No
         raise InputError(f"{folder / FACTS}: this blend is of other genes than the gene sets' targets; train again")
     check_digest(folder / ARRAYS, description["digest"])
     arrays = load((folder / ARRAYS).read_bytes())
-    weights = description["weights"]
-    blend = Blend(arrays["member_scales"], weights, {name: arrays[f"scales/{name}"] for name in weights})
-    depth = description["knn_depth"]
-    return blend, None if depth is None else ZScore(depth, arrays["knn/mean"], arrays["knn/sd"])
+    recipe = Recipe(**description["recipe"])
+    learned: dict[str, dict[str, np.ndarray]] = {method: {} for method in recipe.weights}
+    for key, array in arrays.items():
+        if key.startswith("learned/"):
+            _, method, name = key.split("/")
+            learned[method][name] = array
+    return Blend(arrays["member_scales"], recipe, {name: arrays[f"scales/{name}"] for name in learned}), learned

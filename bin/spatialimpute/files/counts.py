@@ -54,6 +54,11 @@ class Counts:
     gene_ids: np.ndarray | None = None
     var: pd.DataFrame | None = None
 
+    @property
+    def has_celltypes(self) -> bool:
+        """Whether any cell has a `celltype`."""
+        return "celltype" in self.obs and bool(self.obs["celltype"].notna().any())
+
     def select(self, genes) -> sp.csr_matrix:
         """Columns of `genes`, in that order; CSR of shape (n_cells, len(genes)), X itself if these are its columns.
 

@@ -17,7 +17,7 @@ from spatialimpute.files.sealed import sealed
 
 SCHEMA_VERSION = "2"
 #: What may stand beside the mean.
-LAYERS = ("sd", "lower", "upper")
+LAYERS = ("sd", "lower", "upper", "without_own_count")
 #: Columns of the gene table that hold text.
 TEXTS = ("gene_id", "fold", "verdict", "reason", "suspect")
 #: Values (cells x genes x arrays) up to which `auto` is h5ad: some ten gigabytes on disk.
@@ -65,7 +65,7 @@ def choose_format(asked: str, grid: Grid, layers: Sequence[str]) -> str:
 class ImputedWriter:
     """Writes an AnnData file or zarr folder, as the suffix of its path says.
 
-    X: posterior mean, expected counts on the panel's depth; layers sd, lower, upper, or those of them asked for; obs:
+    X: posterior mean, expected counts on the panel's depth; of LAYERS those that are asked for; obs:
     those of the counts, the user's own among them, `panel_total` (X / panel_total is the frequency rho),
     `supported` and `further`; obsm: `spatial`, `X_gimvi`; var: the gene table; uns['spatialimpute']: how it was made.
 

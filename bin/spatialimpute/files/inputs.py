@@ -1,13 +1,16 @@
 """`inputs/`: all that the steps after SELECT_GENES know of a sample, under the same names for every sample.
 
 spatial.h5ad       all spatial cells x the shared genes, in the order of the gene sets
+panel_only.h5ad    the same cells x the panel genes that a reference lacks; not there where there are none
 reference1.h5ad …  all cells of a reference x the modeled genes that it has; obs['depth']
 gene_sets.json     which genes are shared, modeled, imputed and held out, and which cells are scored
 gene_facts.tsv     per target gene, what the counts say of it
 references.tsv     how far each reference fits, alternatives that are not used among them
 """
 
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 
 from spatialimpute.errors import InputError
 from spatialimpute.files.columns import writable
@@ -79,6 +83,11 @@ class SampleInputs:
         paths = self.folder.glob("reference*.h5ad")
         return sorted(paths, key=lambda path: int(path.stem.removeprefix("reference")))
 
+    @property
+    def panel_only_path(self) -> Path:
+        """The file of the counts of panel genes that a reference lacks."""
+        return self.folder / "panel_only.h5ad"
+
     @cached_property
     def n_cells(self) -> int:
         """Number of spatial cells."""
@@ -99,13 +108,41 @@ class SampleInputs:
         """Counts of the shared genes (or of `genes`) in the spatial cells (or in `rows`), as :func:`read_counts`."""
         return read_counts(self.spatial_path, rows, genes, every_column)
 
+    def panel_only(self) -> sp.csr_matrix | None:
+        """Counts of the panel genes that a reference lacks, of all spatial cells; None where there are none."""
+        return read_counts(self.panel_only_path).X if self.panel_only_path.exists() else None
+
     def references(self) -> list[Counts]:
         """Counts of the modeled genes that each reference has, in the order of the sheet."""
         return [read_counts(path) for path in self.reference_paths]
 
+    @cached_property
+    def has_celltypes(self) -> bool:
+        """Whether each reference has cells with a `celltype`."""
+        return all(read_counts(path, genes=[]).has_celltypes for path in self.reference_paths)
+
     def digests(self) -> list[str]:
-        """Digest of each file: what a result was made from."""
-        return [digest(path) for path in (self.spatial_path, *self.reference_paths, self.folder / "gene_sets.json")]
+        """Digest of each file that models are trained on."""
+        paths = (self.spatial_path, *self.reference_paths, self.folder / "gene_sets.json")
+        return [digest(path) for path in paths if path.exists()]
+
+
+def write_training(folder: str | Path, inputs: SampleInputs) -> str:
+    """Write what models are made of that are trained on the references alone; the same for all samples of a panel.
+
+    References and gene sets without what is the sample's own.
+
+    Returns
+    -------
+    a digest, the same where all of this is
+    """
+    folder, gene_sets = Path(folder), inputs.gene_sets
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in inputs.reference_paths:
+        shutil.copyfile(path, folder / path.name)
+    common = GeneSets(gene_sets.genes, gene_sets.shared, [], [], gene_sets.folds)
+    write_gene_sets(folder / "gene_sets.json", common)
+    return digest(folder)
 
 
 def _first_value(name: str, tables: Sequence[pd.DataFrame], genes: Sequence[str]) -> pd.Series:
@@ -136,6 +173,9 @@ def write_inputs(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_counts(folder / "spatial.h5ad", spatial.keep(gene_sets.shared))
+    if gene_sets.measured_only:
+        bare = replace(spatial.keep(gene_sets.measured_only), obs=pd.DataFrame(index=spatial.obs.index), coords=None)
+        write_counts(folder / "panel_only.h5ad", bare)
     common = set(references[0].genes).intersection(*(reference.genes for reference in references[1:]))
     for i, reference in enumerate(references, start=1):
         in_common = np.fromiter((gene in common for gene in reference.genes), dtype=np.float32)

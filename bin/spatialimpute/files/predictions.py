@@ -97,6 +97,11 @@ class PredictionsFile:
         self.kappa = float(about["kappa"]) if "kappa" in about else None
         self.place = int(about["place"]) if "place" in about else None
 
+    def read_rows(self, rows: slice) -> np.ndarray:
+        """Mean of all genes in some of the cells, (n, n_genes)."""
+        with h5py.File(self.path, "r") as file:
+            return file["X"][rows]
+
     def read(self, fold: str | None = None) -> Predictions:
         """The genes of a fold, or all of them."""
         columns = slice(None) if fold is None else fold_columns(self.fold)[fold]

@@ -24,10 +24,10 @@ def round_summary(summary: Summary, n_draws: int) -> Summary:
     coarser = 2.0 ** math.floor(math.log2(SHARE_OF_ERROR / math.sqrt(n_draws)))
     grid = (summary.sd.view(np.int32) & _EXPONENT).view(np.float32)  # the power of two below each sd
     grid = np.maximum(np.where(np.isfinite(grid), grid, 0) * np.float32(coarser), FINEST)
-    return Summary(*(_to_mantissa(np.rint(values / grid) * grid) for values in summary))
+    return Summary(*(to_mantissa(np.rint(values / grid) * grid) for values in summary))
 
 
-def _to_mantissa(values: np.ndarray) -> np.ndarray:
+def to_mantissa(values: np.ndarray) -> np.ndarray:
     """Floats with MANTISSA_BITS bits, to the nearest."""
     dropped = _MANTISSA - MANTISSA_BITS
     bits = values.view(np.int32)

@@ -1,7 +1,7 @@
 """The interface of all methods. The base owns the loop over folds; most methods fill `prepare`, `fit`, `predict`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,15 +36,19 @@ class SpatialView:
     genes : the genes in use, its columns
     coords : (n_cells, 2 or 3), or None
     batch : (n_cells,) str, each cell's batch; one and the same where there are none
+    panel_only : csr_matrix, shape (n_cells, n_only); raw counts of panel genes that a reference lacks, or None
     """
 
     counts: sp.csr_matrix
     genes: tuple[str, ...]
     coords: np.ndarray | None
     batch: np.ndarray
+    panel_only: sp.csr_matrix | None = None
 
     @classmethod
-    def of(cls, spatial: Counts, fold: Fold) -> tuple["SpatialView", np.ndarray]:
+    def of(
+        cls, spatial: Counts, fold: Fold, panel_only: sp.csr_matrix | None = None
+    ) -> tuple["SpatialView", np.ndarray]:
         """The view of one fold, and the indices of its cells among all spatial cells."""
         counts = spatial.select(fold.in_use)
         known = np.flatnonzero(cell_totals(counts))
@@ -52,7 +56,8 @@ class SpatialView:
             spatial.obs["batch"].astype(str).to_numpy() if "batch" in spatial.obs else np.full(len(spatial.cells), "")
         )
         coords = None if spatial.coords is None else spatial.coords[known]
-        return cls(counts[known], fold.in_use, coords, batch[known]), known
+        panel_only = None if panel_only is None else panel_only[known]
+        return cls(counts[known], fold.in_use, coords, batch[known], panel_only), known
 
 
 class Method(ABC):
@@ -142,6 +147,38 @@ class MethodByFold(Method):
         for block in blocks(len(cells), BLOCK):
             out[block] = self.predict(cells[block], genes)
         return out
+
+
+class Component(MethodByFold):
+    """A method that may take a share of the final estimate.
+
+    What it learns from the spatial cells is a few arrays, which TRAIN stores, so that IMPUTE has the method again for
+    any range of cells; all else follows from the references.
+    """
+
+    @abstractmethod
+    def learn(self, view: SpatialView) -> dict[str, np.ndarray]:
+        """Statistics of the spatial cells, arrays by name; scalars have shape ()."""
+
+    @abstractmethod
+    def restore(self, learned: Mapping[str, np.ndarray], genes_in_use: Sequence[str]) -> None:
+        """Be as fitted, from what `learn` gave and the references."""
+
+    @abstractmethod
+    def estimate(self, counts: sp.csr_matrix, genes: Sequence[str]) -> np.ndarray:
+        """As `predict`, for cells that are given by their counts of the genes in use, (n, n_in_use)."""
+
+    def mean_frequency(self, counts: sp.csr_matrix, genes: Sequence[str]) -> np.ndarray:
+        """Mean over cells of `estimate`, (len(genes),) float64, which takes a block of cells at a time."""
+        parts = blocks(counts.shape[0], BLOCK)
+        return sum(self.estimate(counts[part], genes).sum(axis=0, dtype=np.float64) for part in parts) / counts.shape[0]
+
+    def fit(self, view: SpatialView) -> None:
+        self._counts = view.counts
+        self.restore(self.learn(view), view.genes)
+
+    def predict(self, cells: np.ndarray, genes: Sequence[str]) -> np.ndarray:
+        return self.estimate(self._counts[cells], genes)
 
 
 def require_folds(sample: str, gene_sets) -> None:

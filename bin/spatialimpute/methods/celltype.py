@@ -1,14 +1,14 @@
 """The mean expression of a cell's type: what a method has to beat to add anything within cell types."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import scipy.sparse as sp
 
 from spatialimpute.files.counts import Counts
-from spatialimpute.methods.base import MethodByFold, SpatialView
+from spatialimpute.methods.base import Component, SpatialView
 from spatialimpute.methods.reference_pool import ReferencePool
 from spatialimpute.normalize import ZScore, log_normalize
 
@@ -18,7 +18,7 @@ N_GENES, N_COMPONENTS, N_NEIGHBORS = 2000, 30, 15
 log = logging.getLogger(__name__)
 
 
-class CellType(MethodByFold):
+class CellType(Component):
     """Mean profile of the reference cell type to which a spatial cell's panel profile correlates best.
 
     Types are the references' `celltype` labels, else Leiden clusters. Spatial labels are never used. Profiles
@@ -31,8 +31,11 @@ class CellType(MethodByFold):
     def prepare(self, references: Sequence[Counts]) -> None:
         super().prepare([label(reference) for reference in references])
 
-    def fit(self, view: SpatialView) -> None:
-        self._pool = pool = ReferencePool(self.references, view.genes)
+    def learn(self, view: SpatialView) -> dict[str, np.ndarray]:
+        return {"depth": np.array(ZScore.fit(view.counts).depth)}
+
+    def restore(self, learned: Mapping[str, np.ndarray], genes_in_use: Sequence[str]) -> None:
+        self._pool = pool = ReferencePool(self.references, genes_in_use)
         labels = [reference.obs["celltype"] for reference in self.references]
         celltype = np.concatenate([part.astype(str).where(part.notna(), "") for part in labels])
         offsets = np.concatenate([[0], np.cumsum([len(part) for part in labels])])
@@ -42,7 +45,7 @@ class CellType(MethodByFold):
         self._membership = sp.csr_matrix(
             (np.ones(len(cells), dtype=np.float32), (code, cells)), shape=(len(self.types), pool.n_cells)
         )
-        self._counts, self._depth = view.counts, ZScore.fit(view.counts).depth
+        self._depth = float(learned["depth"])
         panel = sp.vstack([log_normalize(X, self._depth) for X in pool.in_use], format="csr")
         sizes = np.asarray(self._membership.sum(axis=1))
         self._profiles = _center((self._membership @ panel).toarray() / sizes)
@@ -52,11 +55,11 @@ class CellType(MethodByFold):
         """Index into `types` for each spatial cell (n, n_in_use)."""
         return np.argmax(_center(log_normalize(cells, self._depth).toarray()) @ self._profiles.T, axis=1)
 
-    def predict(self, cells: np.ndarray, genes: Sequence[str]) -> np.ndarray:
+    def estimate(self, counts: sp.csr_matrix, genes: Sequence[str]) -> np.ndarray:
         genes = tuple(genes)
         if self._cached is None or self._cached[0] != genes:
             self._cached = genes, self._pool.average(self._membership, genes)
-        return self._cached[1][self.assign(self._counts[cells])]
+        return self._cached[1][self.assign(counts)]
 
 
 def label(reference: Counts, seed: int = 0) -> Counts:
@@ -65,7 +68,7 @@ def label(reference: Counts, seed: int = 0) -> Counts:
     Clusters are found (Traag 2019, doi 10.1038/s41598-019-41695-z; modularity, igraph) on the graph of the 15
     nearest neighbors in 30 principal components of the 2,000 genes of highest log variance.
     """
-    if "celltype" in reference.obs and reference.obs["celltype"].notna().any():
+    if reference.has_celltypes:
         return reference
     import random
 

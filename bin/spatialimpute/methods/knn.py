@@ -1,12 +1,12 @@
 """Cosine nearest neighbors on the panel: a spatial cell gets the mean expression of its reference cells."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.sparse as sp
 
 from spatialimpute.folds import blocks
-from spatialimpute.methods.base import MethodByFold, SpatialView
+from spatialimpute.methods.base import Component, SpatialView
 from spatialimpute.methods.reference_pool import ReferencePool
 from spatialimpute.normalize import ZScore
 
@@ -14,6 +14,8 @@ from spatialimpute.normalize import ZScore
 K = 50
 #: Spatial cells whose neighbors are looked up at once; the search itself needs no cells × cells array.
 CHUNK = 16_384
+#: Spatial cells from which the use of reference cells is estimated, where there are more.
+MAX_QUERY_CELLS = 20_000
 
 
 class Neighbors:
@@ -59,7 +61,30 @@ def neighbors(reference: sp.csr_matrix, spatial: sp.csr_matrix, k: int = K) -> n
     return kept[Neighbors([reference[kept]], ZScore.fit(spatial), k).of(spatial)]
 
 
-class KNN(MethodByFold):
+def query_cells(n: int) -> slice:
+    """Evenly spaced cells of n from which the use of reference cells is estimated, MAX_QUERY_CELLS to twice as many."""
+    return slice(None, None, max(1, n // MAX_QUERY_CELLS))
+
+
+def usage_weights(reference: sp.csr_matrix, spatial: sp.csr_matrix) -> np.ndarray:
+    """What each reference cell counts: half uniform, half by how often it is a neighbor of spatial cells.
+
+    0.5 + 0.5 min(c / mean c, 10), where c is how often a cell is among the K nearest neighbors of the spatial cells.
+
+    Parameters
+    ----------
+    reference, spatial : csr_matrix, shapes (n_reference, P) and (n_spatial, P); raw counts, genes in use
+
+    Returns
+    -------
+    float64 array, shape (n_reference,)
+    """
+    nearest = neighbors(reference, spatial)
+    use = np.bincount(nearest.ravel(), minlength=reference.shape[0])
+    return 0.5 + 0.5 * np.minimum(use / use.mean(), 10)
+
+
+class KNN(Component):
     """Mean expression of the k nearest reference cells.
 
     The neighbors are those on which SpaGE (Abdelaal 2020, doi 10.1093/nar/gkaa740) and Seurat build, without
@@ -71,20 +96,14 @@ class KNN(MethodByFold):
     def __init__(self, k: int = K):
         self.k = k
 
-    def fit(self, view: SpatialView) -> None:
-        self._counts = view.counts
-        self.fit_scale(ZScore.fit(view.counts), view.genes)
+    def learn(self, view: SpatialView) -> dict[str, np.ndarray]:
+        return ZScore.fit(view.counts).as_arrays()
 
-    def fit_scale(self, scale: ZScore, genes_in_use: Sequence[str]) -> None:
-        """As `fit`, from the spatial cells' normalization, which is all that is learned from them."""
+    def restore(self, learned: Mapping[str, np.ndarray], genes_in_use: Sequence[str]) -> None:
         self._pool = ReferencePool(self.references, genes_in_use)
-        self._neighbors = Neighbors(self._pool.in_use, scale, self.k)
-
-    def predict(self, cells: np.ndarray, genes: Sequence[str]) -> np.ndarray:
-        return self.estimate(self._counts[cells], genes)
+        self._neighbors = Neighbors(self._pool.in_use, ZScore.from_arrays(learned), self.k)
 
     def estimate(self, counts: sp.csr_matrix, genes: Sequence[str]) -> np.ndarray:
-        """As `predict`, for cells that are given by their counts of the genes in use, (n, n_in_use)."""
         nearest = self._neighbors.of(counts)
         n, k = nearest.shape
         weights = sp.csr_matrix(

@@ -57,6 +57,14 @@ class ReferencePool:
         """Counts of each gene / counts of the genes in use, over all cells whose reference has the gene."""
         return self._columns(genes)[2]
 
+    def log_expression(self, genes: Sequence[str]) -> sp.csr_matrix:
+        """log1p depth-normalized counts, (n_cells, len(genes)); 0 where a cell's reference lacks the gene."""
+        return self._columns(genes)[0]
+
+    def measured(self, genes: Sequence[str]) -> np.ndarray:
+        """Which reference measures which gene, (n_references, len(genes)), 1 or 0."""
+        return self._columns(genes)[3]
+
     def average(self, weights: sp.csr_matrix, genes: Sequence[str]) -> np.ndarray:
         """Weighted mean expression on the frequency scale.
 

@@ -21,6 +21,8 @@ def write_training(writer: SectionWriter, sample: Sample) -> None:
     """Training curves of every member, and the κ curve where there was a choice."""
     if sample.history is not None:
         write_training_curves(writer, sample)
+    if recipe := (sample.evaluation or {}).get("recipe"):
+        write_recipe(writer, sample, recipe)
     curve = (sample.evaluation or {}).get("kappa_curve") or []
     if len(curve) > 1:
         write_kappa_curve(writer, sample, pd.DataFrame(curve).sort_values("kappa"))
@@ -66,6 +68,25 @@ def write_training_curves(writer: SectionWriter, sample: Sample) -> None:
             "data_labels": [{"name": name, "ylab": label} for name, label, _ in datasets],
             "showlegend": False,
         },
+    )  # fmt: skip
+
+
+def write_recipe(writer: SectionWriter, sample: Sample, recipe: dict) -> None:
+    """What an estimate is made of, a bar per sample."""
+    own = 1 - recipe["alpha"] - recipe["beta"]
+    others = dict(recipe["weights"])
+    parts = {"gimvi": own * (1 - sum(others.values())), **{name: own * weight for name, weight in others.items()}}
+    named = {name: f"{sample.method_labels.get(name, name)}, of the cell itself" for name in parts}
+    parts |= {"alpha": recipe["alpha"], "beta": recipe["beta"]}
+    named |= {"alpha": "mean over cells like it", "beta": "the same of the cells around it"}
+    colors = {"gimvi": BLUE, "knn": SKY, "linear": GREEN, "celltype": ORANGE, "alpha": PURPLE, "beta": GRAY}
+    writer.write(
+        "recipe", "bargraph", {escape(sample.name): {name: number(share) for name, share in parts.items()}},
+        parent="training", name="What an estimate is made of",
+        description="Shares of the final estimate, chosen by cross-validation on the measured genes. Those of cells "
+        "like it, and around it, are means of the same blend.",
+        categories={name: {"name": named[name], "color": colors.get(name, VERMILLION)} for name in parts},
+        pconfig={"title": "Shares of the estimate", "ylab": "share", "cpswitch": False, "ymax": 1},
     )  # fmt: skip
 
 

@@ -12,8 +12,11 @@ process EVALUATE {
     val package_digest
 
     output:
-    tuple val(meta), path("${meta.id}/evaluation/evaluation.json"), path("${meta.id}/genes.tsv"), emit: judged
-    tuple val(meta), path("${meta.id}/evaluation/scores.tsv"), path("${meta.id}/evaluation/predictions/spatialimpute.h5ad"), emit: scores
+    tuple val(meta),
+        path("${meta.id}/evaluation/evaluation.json"),
+        path("${meta.id}/genes.tsv"),
+        path("${meta.id}/evaluation/predictions/spatialimpute.h5ad"), emit: judged
+    tuple val(meta), path("${meta.id}/evaluation/scores.tsv"), emit: scores
     tuple val(task.process), val('scipy'), eval('python3 -c "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))" scipy'), topic: versions
 
     script:

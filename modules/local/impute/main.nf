@@ -28,7 +28,16 @@ process IMPUTE {
     script:
     def evaluation = judged.find { path -> "${path}".endsWith('/evaluation.json') }
     def genes = judged.find { path -> "${path}".endsWith('/genes.tsv') }
-    def given = [sample: meta.id, inputs: inputs, models: models, evaluation: evaluation, genes: genes, rows: rows]
+    def heldout = judged.find { path -> "${path}".endsWith('.h5ad') }
+    def given = [
+        sample: meta.id,
+        inputs: inputs,
+        models: models,
+        evaluation: evaluation,
+        genes: genes,
+        heldout: heldout,
+        rows: rows,
+    ]
     def place = """
     mkdir -p ${meta.id}/models
     mv imputed.* ${meta.id}

@@ -11,7 +11,7 @@ process PREDICT {
     container "${params.container_registry}spatialimpute-${task.accelerator && method.environment == 'core' ? 'gpu' : method.environment}:${workflow.manifest.version}"
 
     input:
-    tuple val(meta), path(inputs), val(method), val(options)
+    tuple val(meta), path(inputs), path(pretrained, stageAs: 'pretrained'), val(method), val(options)
     val package_digest
 
     output:
@@ -21,7 +21,14 @@ process PREDICT {
     tuple val(task.process), val('scikit-learn'), eval('python3 -c "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))" scikit-learn'), topic: versions
 
     script:
-    def given = flags([method: method.name, command: method.command, sample: meta.id, inputs: inputs, threads: task.cpus])
+    def given = flags([
+        method: method.name,
+        command: method.command,
+        sample: meta.id,
+        inputs: inputs,
+        pretrained: pretrained,
+        threads: task.cpus,
+    ])
     """
     predict.py ${given} ${options} ${method.gpu ? deviceFlag(task.accelerator) : ''}
     mv predictions/* .

@@ -20,6 +20,7 @@ process SELECT_GENES {
 
     output:
     tuple val(meta), path('inputs'), emit: inputs
+    tuple val(meta), path('training.txt'), path('training/*'), emit: training, optional: true
     path "${meta.id}/counts/{gene_sets.json,references.tsv}"
     tuple val(task.process), val('scanpy'), eval('python3 -c "import sys, importlib.metadata as m; print(m.version(sys.argv[1]))" scanpy'), topic: versions
 
@@ -45,6 +46,7 @@ process SELECT_GENES {
     for reference in ${references}; do ln -s ../\$reference inputs; done
     touch inputs/spatial.h5ad inputs/gene_sets.json inputs/gene_facts.tsv
     touch inputs/references.tsv ${meta.id}/counts/gene_sets.json ${meta.id}/counts/references.tsv
+    ${options.contains('--training') ? 'mkdir training; touch training/gene_sets.json; echo same > training.txt' : ''}
     """
 }
 

@@ -11,7 +11,7 @@ process TRAIN {
     container "${params.container_registry}spatialimpute-${task.accelerator ? 'gpu' : 'core'}:${workflow.manifest.version}"
 
     input:
-    tuple val(meta), path(inputs), path(judged, stageAs: 'judged/*', arity: '0..*')
+    tuple val(meta), path(inputs), path(pretrained, stageAs: 'pretrained'), path(judged, stageAs: 'judged/*', arity: '0..*')
     val method
     val options
     val package_digest
@@ -23,9 +23,9 @@ process TRAIN {
 
     script:
     def evaluation = judged.find { path -> "${path}".endsWith('/evaluation.json') }
+    def given = [sample: meta.id, inputs: inputs, pretrained: pretrained, evaluation: evaluation, threads: task.cpus]
     """
-    train.py ${flags([sample: meta.id, inputs: inputs, evaluation: evaluation, threads: task.cpus])} \\
-        ${options} ${deviceFlag(task.accelerator)}
+    train.py ${flags(given)} ${options} ${deviceFlag(task.accelerator)}
     mkdir -p ${meta.id}
     mv models ${meta.id}
     ln -s ${meta.id}/models models

@@ -29,6 +29,8 @@ class Architecture:
     """All that is needed, beside the weights, to rebuild a stack of models.
 
     `decoder_hidden` 0 is a linear decoder. `conditioned`: the decoder has an additive effect per gene and batch.
+    `n_sample_batches`: of models that are trained on references alone, the batches of the sample they are fitted to.
+    `second_input`: spatial cells have a second block of panel inputs, and the decoder a head of its own for it.
     """
 
     n_genes: int
@@ -42,6 +44,19 @@ class Architecture:
     input_masking: float = 0.7
     conditioned: bool = False
     adversary: bool = False
+    second_input: bool = False
+    n_sample_batches: int = 0
+
+    @property
+    def spatial_dataset(self) -> int:
+        """The dataset whose statistics of batch normalization serve spatial cells: their own, else the first."""
+        return next((s for s, spec in enumerate(self.datasets) if spec.spatial), 0)
+
+    @property
+    def spatial_batch(self) -> int:
+        """Where the spatial cells' batches begin among those whose standardization the encoder has."""
+        has_spatial = any(spec.spatial for spec in self.datasets)
+        return self.batch_offsets[self.spatial_dataset if has_spatial else -1]
 
     @property
     def batch_offsets(self) -> list[int]:

@@ -1,38 +1,45 @@
-"""How the final models' draws become one estimate: factors and weights, fixed once for the whole sample."""
+"""How the final models' draws become one estimate: factors, what other methods learned, the graph; fixed once."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from spatialimpute.ensemble import Blend, fit_blend
+from spatialimpute.ensemble import Blend, Recipe, fit_blend
+from spatialimpute.files.blend import Learned
 from spatialimpute.files.counts import Counts
 from spatialimpute.files.gene_sets import GeneSets
-from spatialimpute.folds import fold_of, scale_cells
+from spatialimpute.folds import scale_cells
 from spatialimpute.methods.base import SpatialView
 from spatialimpute.methods.gimvi.posterior import mean_frequencies
 from spatialimpute.methods.gimvi.stacks import TrainedStack
-from spatialimpute.methods.knn import KNN
-from spatialimpute.normalize import ZScore
+from spatialimpute.methods.registry import find_method
 
 
 def final_blend(
     stacks: Sequence[TrainedStack],
     spatial: Counts,
+    view: SpatialView,
+    known: np.ndarray,
     references: Sequence[Counts],
     gene_sets: GeneSets,
-    knn_weight: float,
+    recipe: Recipe,
     device="cpu",
-) -> tuple[Blend, ZScore | None]:
-    """The blend of the targets, and the spatial cells' normalization for kNN, None where kNN has no weight."""
+) -> tuple[Blend, Learned]:
+    """The blend of the targets, and what each other method in it learned from the spatial cells.
+
+    Parameters
+    ----------
+    view, known : of the fold that holds out nothing, as :meth:`SpatialView.of` gives them
+    recipe : the weights chosen
+    """
     cells = scale_cells(gene_sets, len(spatial.cells))
-    some = spatial.take(cells)
-    member_means = mean_frequencies(stacks, some, gene_sets, gene_sets.targets, device)
-    if knn_weight == 0:
-        return fit_blend(member_means, {}, {}), None
-    view, known = SpatialView.of(spatial, fold_of(gene_sets, None))
-    knn = KNN()
-    knn.prepare(references)
-    knn.fit(view)
+    member_means = mean_frequencies(stacks, spatial.take(cells), gene_sets, gene_sets.targets, device)
     on_scale = np.flatnonzero(np.isin(known, cells))
-    knn_means = knn.predict_blocks(on_scale, gene_sets.targets).mean(axis=0, dtype=np.float64)
-    return fit_blend(member_means, {KNN.name: knn_means}, {KNN.name: knn_weight}), ZScore.fit(view.counts)
+    learned, means = {}, {}
+    for name in (name for name, weight in recipe.weights.items() if weight > 0):
+        method = find_method(name)()
+        method.prepare(references)
+        learned[name] = method.learn(view)
+        method.restore(learned[name], view.genes)
+        means[name] = method.mean_frequency(view.counts[on_scale], gene_sets.targets)
+    return fit_blend(member_means, means, recipe), learned

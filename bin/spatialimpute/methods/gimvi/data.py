@@ -11,7 +11,7 @@ from spatialimpute.files.gene_sets import GeneSets
 from spatialimpute.folds import fold_of
 from spatialimpute.methods.gimvi.architecture import Architecture, DatasetSpec
 from spatialimpute.methods.gimvi.minibatch import CsrTensor, Minibatch, gather
-from spatialimpute.methods.gimvi.model import GimVI
+from spatialimpute.methods.gimvi.model import GimVI, LossWeights
 from spatialimpute.methods.gimvi.order import CellOrder, n_held_out
 from spatialimpute.methods.gimvi.settings import Settings
 from spatialimpute.methods.gimvi.views import FoldView, PanelCounts, fold_view
@@ -36,7 +36,7 @@ class TrainingData:
 
     Parameters
     ----------
-    references, spatial : canonical counts
+    references, spatial : canonical counts; no spatial ones where models are trained on references alone
     gene_sets : the genes modeled; the shared ones come first and are the encoder's input
     settings : hyperparameters
 
@@ -46,7 +46,7 @@ class TrainingData:
         A dataset has no cell with counts on the panel.
     """
 
-    def __init__(self, references: list[Counts], spatial: Counts, gene_sets: GeneSets, settings: Settings):
+    def __init__(self, references: list[Counts], spatial: Counts | None, gene_sets: GeneSets, settings: Settings):
         self.gene_sets, self.settings = gene_sets, settings
         self.n_panel = len(gene_sets.shared)
         self.matrices, self.batches, self.specs = [], [], []
@@ -55,7 +55,8 @@ class TrainingData:
             present = set(counts.genes)
             genes = [gene for gene in gene_sets.genes if gene in present]
             self._add(counts, genes, position, settings.reference_likelihood, settings.latent_library, False)
-        self._add(spatial, gene_sets.shared, position, settings.spatial_likelihood, False, True)
+        if spatial is not None:
+            self._add(spatial, gene_sets.shared, position, settings.spatial_likelihood, False, True)
         self.offsets = np.cumsum([0] + [spec.n_batches for spec in self.specs])
         self._panels = [
             PanelCounts(spec.name, matrix if spec.spatial else matrix[:, : self.n_panel], batch, spec.n_batches)
@@ -98,6 +99,7 @@ class TrainingData:
             input_masking=settings.input_masking,
             conditioned=settings.conditioned or bool(self.offsets[-1] > len(self.specs)),
             adversary=adversary,
+            second_input=settings.second_input and settings.encoder == "panel",
         )
 
     def view(self, fold: str | None) -> FoldView:
@@ -108,8 +110,9 @@ class TrainingData:
         return self._views[fold]
 
     def prepare(self, model: GimVI, members: list[Member]) -> None:
-        """Fill the model's buffers that come from the data: input scaling and library priors."""
+        """Set what a model has from the data: weights of its loss, input scaling and library priors."""
         views = [self.view(member.fold) for member in members]
+        model.loss_weights = self.loss_weights(members, model.encoder.in_use.device)
         encoder = model.encoder
         encoder.depth.copy_(torch.tensor([[view.depth] for view in views]))
         encoder.input_mean.copy_(torch.tensor(np.stack([view.mean for view in views])))
@@ -121,6 +124,25 @@ class TrainingData:
                 inside = log_total[self.batches[s] == b]
                 library.prior_mean[:, self.offsets[s] + b] = float(inside.mean())
                 library.prior_var[:, self.offsets[s] + b] = max(float(inside.var()), 1e-4)
+
+    def loss_weights(self, members: list[Member], device: torch.device) -> LossWeights:
+        """1 for genes in use and `other_gene_weight` for the rest of a reference's; the spatial ELBO's weight.
+
+        A reference's likelihood sums over all its genes, the spatial one over the genes in use. Without weights the
+        latent space serves the former, and each gene that is to be imputed costs all others accuracy.
+        """
+        settings, other = self.settings, self.settings.other_gene_weight
+        in_use = torch.tensor(np.stack([self.view(member.fold).in_use for member in members]))
+        datasets, genes = torch.ones(len(members), len(self.specs)), [None] * len(self.specs)
+        n_modeled = np.mean([len(spec.genes) for spec in self.specs if not spec.spatial])
+        for s, spec in enumerate(self.specs):
+            if spec.spatial:
+                datasets[:, s] = (n_modeled / in_use.sum(1)).clamp(1, settings.max_spatial_weight)
+            elif other != 1:
+                weight = torch.full((len(members), len(spec.genes)), other)
+                weight[:, : self.n_panel] = in_use + other * (1 - in_use)
+                genes[s] = weight.to(device)
+        return LossWeights(datasets.to(device), genes)
 
 
 class DeviceData:

@@ -10,6 +10,8 @@ from spatialimpute.methods.gimvi.networks import Block, Linear, Noise
 class Decoder(nn.Module):
     """f(z): logits of rho and of zero inflation, linear or with one hidden layer; and inverse dispersions.
 
+    With a second input there is also `second_rho`, logits of a spatial cell's panel genes among themselves.
+
     There is a parameter only where a likelihood needs it: `pi` if any dataset's is ZINB, and `log_theta[s]`,
     (M, genes of dataset s), if that dataset's is ZINB or NB. A parameter without a gradient could not be stepped.
     """
@@ -31,6 +33,11 @@ class Decoder(nn.Module):
                 if dataset.likelihood != "poisson"
             }
         )
+        self.second_rho = None
+        if arch.second_input:
+            self.second_rho = Linear(members, inputs, arch.n_panel)
+            if arch.datasets[-1].likelihood != "poisson":
+                self.log_theta["second"] = nn.Parameter(torch.zeros(members, arch.n_panel))
         self.effect = None
         if arch.conditioned:
             self.effect = nn.Parameter(torch.zeros(members, arch.batch_offsets[-1], arch.n_genes))

@@ -47,8 +47,9 @@ def count_log_likelihood(
     log_library: Tensor,
     log_theta: Tensor | None = None,
     pi: Tensor | None = None,
+    gene_weight: Tensor | None = None,
 ) -> Tensor:
-    """log p(x | z) of every cell, up to the data's constant.
+    """log p(x | z) of every cell, up to the data's constant; with weights, the weighted sum over genes.
 
     Parameters
     ----------
@@ -57,6 +58,7 @@ def count_log_likelihood(
     log_library : (M, B), natural logarithm of the library size l
     log_theta : (M, G), log inverse dispersion: NB with variance mu + mu^2 / theta; None: Poisson
     pi : (M, B, G), logit of the zero-inflation probability; None: no zero inflation
+    gene_weight : (M, G), factor of each gene's term; None: 1
 
     Returns
     -------
@@ -66,10 +68,16 @@ def count_log_likelihood(
     ----------
     Lopez et al. 2018, doi:10.1038/s41592-018-0229-2 (ZINB); Lopez et al. 2019, arXiv:1905.02269, eq. 3-5.
     """
-    return _CountLogLikelihood.apply(logits, log_library, log_theta, pi, counts)
+    arguments = (logits, log_library, log_theta, pi, gene_weight, counts)
+    if logits.device.type == "cpu" and logits.dtype == torch.float32:
+        # Imported where it is needed: numba takes half a second, and only training computes likelihoods.
+        from spatialimpute.methods.gimvi.fused import FusedCountLogLikelihood
+
+        return FusedCountLogLikelihood.apply(*arguments)
+    return CountLogLikelihood.apply(*arguments)
 
 
-class _CountLogLikelihood(torch.autograd.Function):
+class CountLogLikelihood(torch.autograd.Function):
     """The sum over genes, with hand-derived gradients; intermediate results are reused in place.
 
     With t = theta + mu and E = p(0) without zero inflation: log E = theta log(theta / t) (NB) or -mu (Poisson), and
@@ -79,7 +87,7 @@ class _CountLogLikelihood(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, logits, log_library, log_theta, pi, counts):
+    def forward(ctx, logits, log_library, log_theta, pi, gene_weight, counts):
         x, value, flat, parameter = counts.x, counts.value, counts.flat, counts.parameter
         mu = torch.softmax(logits, dim=-1).mul_(torch.exp(log_library).unsqueeze(-1))
         log_mu = _pick(mu, flat).clamp_(min=MIN_MU).log_()
@@ -99,24 +107,28 @@ class _CountLogLikelihood(torch.autograd.Function):
             nb = (theta, share, log_ratio, theta_nz)
         inflation = None
         if pi is None:
-            total = log_zero.sum(-1)
+            total = _sum_over_genes(log_zero, gene_weight)
         else:
             a = pi.clamp(min=MIN_PI).neg_().exp_()
             seen = x.clamp(max=1)  # counts are integers; torch.where on a CPU takes twenty times as long
             a_zero = torch.exp(log_zero).mul_(a)
             below = a + 1
             log_mixed = torch.lerp(a_zero + 1, a, seen).div_(below).log_()
-            total = log_mixed.addcmul_(log_zero, seen).sum(-1)
+            total = _sum_over_genes(log_mixed.addcmul_(log_zero, seen), gene_weight)
             counted = torch.maximum(a_zero.div_(a_zero + 1), seen)  # 1 where a count was seen
             inflation = (counted, a.div_(below))
-        ctx.state = (mu, log_library, counts, nb, inflation)
+        if gene_weight is not None:
+            correction *= _pick(gene_weight, parameter)
+        ctx.state = (mu, log_library, gene_weight, counts, nb, inflation)
         total.view(-1).index_add_(0, counts.row, correction)
         return total
 
     @staticmethod
     def backward(ctx, upstream):
-        mu, log_library, counts, nb, inflation = ctx.state
+        mu, log_library, gene_weight, counts, nb, inflation = ctx.state
         scale = upstream.unsqueeze(-1)
+        if gene_weight is not None:
+            scale = scale * gene_weight.unsqueeze(1)
         grad_theta = grad_pi = None
         counted_mu = mu if inflation is None else mu * inflation[0]
         grad_mu = counts.x - counted_mu  # d/dlog mu: (x - E-weighted mu) theta / t
@@ -130,13 +142,20 @@ class _CountLogLikelihood(torch.autograd.Function):
             grad_theta = torch.bmm(upstream.unsqueeze(1), d_theta).squeeze(1)
             digamma = torch.digamma(counts.value + theta_nz) - _pick(torch.digamma(theta), counts.parameter)
             grad_theta.view(-1).index_add_(0, counts.parameter, digamma * theta_nz * _pick(upstream, counts.row))
+            if gene_weight is not None:
+                grad_theta *= gene_weight
         if inflation is not None:
             counted, not_dropped = inflation
             grad_pi = (not_dropped - counted).mul_(scale)
         grad_mu *= scale
         grad_library = grad_mu.sum(-1)
         grad_logits = grad_mu.sub_(mu * (grad_library * torch.exp(-log_library)).unsqueeze(-1))
-        return grad_logits, grad_library, grad_theta, grad_pi, None
+        return grad_logits, grad_library, grad_theta, grad_pi, None, None
+
+
+def _sum_over_genes(terms: Tensor, gene_weight: Tensor | None) -> Tensor:
+    """Terms (M, B, G) summed over genes, each with its weight, (M, B)."""
+    return terms.sum(-1) if gene_weight is None else torch.matmul(terms, gene_weight.unsqueeze(-1)).squeeze(-1)
 
 
 def _pick(tensor: Tensor, flat: Tensor) -> Tensor:

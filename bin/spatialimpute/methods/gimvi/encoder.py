@@ -20,13 +20,14 @@ class Encoder(nn.Module):
         super().__init__()
         self.arch = arch
         n_datasets, hidden = len(arch.datasets), arch.n_hidden
-        n_batches = arch.batch_offsets[-1]
+        n_batches = arch.batch_offsets[-1] + arch.n_sample_batches
         if arch.encoder == "panel":
             self.first = nn.ModuleList([Block(members, n_datasets, arch.n_panel, hidden, arch.dropout)])
         else:
             self.first = nn.ModuleList(
                 Block(members, 1, len(dataset.genes), hidden, arch.dropout) for dataset in arch.datasets
             )
+        self.second = Linear(members, arch.n_panel, hidden, bias=False) if arch.second_input else None
         self.shared = Block(members, n_datasets, hidden, hidden, arch.dropout)
         self.mean = Linear(members, hidden, arch.n_latent)
         self.log_var = Linear(members, hidden, arch.n_latent)
@@ -40,9 +41,15 @@ class Encoder(nn.Module):
         which = slice(first, first + len(minibatches))
         if self.arch.encoder == "panel":
             x = self.panel_input(minibatches)
+            spatial = None
+            if self.second is not None and self.arch.datasets[which][-1].spatial:
+                spatial = self._second_input(x[:, -1], noise)  # before x is masked
             if noise is not None and self.arch.input_masking > 0:
                 x = x.mul_(self._random_mask(noise, x.shape[1:]))
-            hidden = self.first[0](x, noise, which)
+            affine = self.first[0].linear(x)
+            if spatial is not None:
+                affine = torch.cat([affine[:, :-1], affine[:, -1:] + spatial.unsqueeze(1)], dim=1)
+            hidden = self.first[0].activate(affine, noise, which)
         else:
             hidden = torch.cat(
                 [
@@ -60,10 +67,21 @@ class Encoder(nn.Module):
         total = torch.stack([minibatch.panel_total for minibatch in minibatches], dim=1)
         x.mul_((self.depth.unsqueeze(-1) / total.clamp(min=1)).unsqueeze(-1)).log1p_()
         batch = torch.stack([minibatch.batch for minibatch in minibatches], dim=1)
-        if not self.arch.conditioned:  # one batch a dataset: nothing to look up per cell
+        if not self.arch.conditioned and self.arch.n_sample_batches < 2:  # one batch a dataset: nothing to look up
             batch = batch[..., :1]
         member = torch.arange(len(x), device=x.device).view(-1, 1, 1)
         return x.sub_(self.input_mean[member, batch]).mul_(self.input_scale[member, batch])
+
+    def _second_input(self, x: Tensor, noise: Noise | None) -> Tensor:
+        """What the second block of inputs adds to the first layer of the spatial cells, (M, B, hidden).
+
+        x (M, B, P) are their panel inputs. In training they have a random mask of their own here, and half of the
+        cells are without them, so that cells are also encoded as those of a reference are.
+        """
+        if noise is not None:
+            present = noise.bytes(x.shape[1], 1).remainder_(2)
+            x = x * self._random_mask(noise, x.shape[1:]).mul_(present)
+        return self.second(x)
 
     def _random_mask(self, noise: Noise, shape: tuple[int, ...]) -> Tensor:
         """0 at input genes to hide, else 1: each hidden with probability r, r ~ U(0, input_masking) per cell."""

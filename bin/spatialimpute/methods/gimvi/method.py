@@ -16,6 +16,7 @@ from spatialimpute.methods.base import Method, require_folds
 from spatialimpute.methods.gimvi.checkpoints import Checkpoints
 from spatialimpute.methods.gimvi.data import Member, TrainingData
 from spatialimpute.methods.gimvi.posterior import held_out_predictions
+from spatialimpute.methods.gimvi.reference_only import fit_to_sample, members_where
 from spatialimpute.methods.gimvi.settings import Settings
 from spatialimpute.methods.gimvi.stacks import TrainedStack
 from spatialimpute.methods.gimvi.training import ensemble, train
@@ -33,6 +34,7 @@ class GimVI(Method):
     kappas : values of kappa to choose from
     choose : chooses kappa from the first place's predictions, one per kappa
     seed, device, workers, checkpoint : as in :func:`spatialimpute.methods.gimvi.training.train`
+    pretrained : models of all folds that were trained on the references alone; nothing is then trained
 
     Attributes
     ----------
@@ -51,7 +53,9 @@ class GimVI(Method):
         device: torch.device | str = "cpu",
         workers: int = 1,
         checkpoint: Callable[[list[Member]], Checkpoints] | None = None,
+        pretrained: Sequence[TrainedStack] | None = None,
     ):
+        self.pretrained = pretrained
         self.settings, self.kappas, self.choose = settings, list(kappas), choose
         self.seed, self.device, self.workers, self.checkpoint = seed, device, workers, checkpoint
         self.stacks: list[TrainedStack] = []
@@ -60,16 +64,24 @@ class GimVI(Method):
     def predict_folds(self, inputs: SampleInputs, sample: str) -> list[Predictions]:
         gene_sets, spatial = inputs.gene_sets, inputs.spatial()
         require_folds(sample, gene_sets)
-        data = TrainingData(inputs.references(), spatial, gene_sets, self.settings)
         cells = scored_cells(gene_sets, len(spatial.cells))
         scored = spatial.take(cells)
 
-        def predict(members: list[Member]) -> list[Predictions]:
-            stacks = train(data, members, self.seed, self.device, self.workers, self.checkpoint)
+        def predict_by(stacks: list[TrainedStack]) -> list[Predictions]:
             self.stacks += stacks
             return held_out_predictions(
                 stacks, scored, cells, gene_sets, sample, CROSSVALIDATION_SAMPLES, self.seed, self.device
             )
+
+        if self.pretrained is not None:
+            of_folds = members_where(self.pretrained, lambda member: member.fold is not None)
+            predictions = predict_by([fit_to_sample(stack, spatial, gene_sets) for stack in of_folds])
+            self.choice = self.choose([prediction for prediction in predictions if prediction.place == 0])
+            return predictions
+        data = TrainingData(inputs.references(), spatial, gene_sets, self.settings)
+
+        def predict(members: list[Member]) -> list[Predictions]:
+            return predict_by(train(data, members, self.seed, self.device, self.workers, self.checkpoint))
 
         folds, places = list(gene_sets.folds), range(self.settings.seeds)
 
@@ -83,6 +95,6 @@ class GimVI(Method):
             return predictions
         first = predict(at(self.kappas, places[:1]))
         self.choice = self.choose(first)
-        # Of all folds at each kappa that any of them chose, since a fold's kNN weight is chosen on the others.
+        # Of all folds at each kappa that any of them chose, since a fold's recipe is chosen on the others.
         others = at(sorted({self.choice.kappa, *self.choice.by_fold.values()}), places[1:])
         return first + (predict(others) if others else [])

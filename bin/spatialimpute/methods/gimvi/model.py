@@ -18,17 +18,35 @@ from spatialimpute.methods.gimvi.networks import Linear, Noise
 
 
 @dataclass
+class LossWeights:
+    """What a dataset's ELBO and, in it, a gene's likelihood weigh in the loss.
+
+    Attributes
+    ----------
+    datasets : (M, S)
+    genes : per dataset (M, genes of the dataset), or None where all are 1
+    """
+
+    datasets: Tensor
+    genes: list[Tensor | None]
+
+
+@dataclass
 class Terms:
-    """Terms of the negative ELBO, each a mean over the minibatch's cells: (M, S); and the sampled z."""
+    """Terms of the negative ELBO, each a mean over the minibatch's cells: (M, S); and the sampled z.
+
+    `weight` (M, S) is what each dataset counts.
+    """
 
     reconstruction: Tensor
     kl_z: Tensor
     kl_library: Tensor
     z: Tensor
+    weight: Tensor
 
     def loss(self, kl_weight: float) -> Tensor:
-        """Negative ELBO, averaged over datasets: (M,)."""
-        return (self.reconstruction + kl_weight * (self.kl_z + self.kl_library)).mean(1)
+        """Weighted negative ELBO, averaged over datasets: (M,)."""
+        return ((self.reconstruction + kl_weight * (self.kl_z + self.kl_library)) * self.weight).mean(1)
 
 
 class GimVI(nn.Module):
@@ -55,6 +73,7 @@ class GimVI(nn.Module):
             }
         )
         self.decoder = Decoder(arch, members)
+        self.loss_weights = LossWeights(torch.ones(members, len(arch.datasets)), [None] * len(arch.datasets))
         self._columns = [self._as_columns(s, dataset.genes) for s, dataset in enumerate(arch.datasets)]
         if generators is not None:
             self.reset(generators)
@@ -88,7 +107,7 @@ class GimVI(nn.Module):
             log_library, kl = self._log_library(s, minibatch, noise)
             reconstruction.append(-self._log_likelihood(s, minibatch, features[:, s], log_library).mean(1))
             kl_library.append(kl.mean(1))
-        return Terms(torch.stack(reconstruction, 1), kl_z, torch.stack(kl_library, 1), z)
+        return Terms(torch.stack(reconstruction, 1), kl_z, torch.stack(kl_library, 1), z, self.loss_weights.datasets)
 
     def _log_library(self, s: int, minibatch: Minibatch, noise: Noise | None) -> tuple[Tensor, Tensor]:
         if str(s) in self.library:
@@ -96,7 +115,7 @@ class GimVI(nn.Module):
         return torch.log(minibatch.total.clamp(min=1)), torch.zeros_like(minibatch.total)
 
     def _log_likelihood(self, s: int, minibatch: Minibatch, features: Tensor, log_library: Tensor) -> Tensor:
-        """log p(x | z, l) of dataset s over its own genes (eq. 5), (M, B)."""
+        """log p(x | z, l) of dataset s over its own genes (eq. 5), and of the second head if there is one, (M, B)."""
         dataset, columns, decoder = self.arch.datasets[s], self._columns[s], self.decoder
         columns = getattr(self, columns) if isinstance(columns, str) else columns
         logits = decoder.rho(features, columns)
@@ -105,7 +124,15 @@ class GimVI(nn.Module):
             effect = decoder.effect if columns is None else decoder.effect[:, :, columns]
             logits = logits + effect[member, minibatch.batch]
         if dataset.spatial:
-            hidden = (self.encoder.in_use[:, : logits.shape[-1]] == 0).unsqueeze(1)
-            logits = logits.masked_fill(hidden, MASKED_LOGIT)
+            logits = self._hide_unused(logits)
         pi = decoder.pi(features, columns) if dataset.likelihood == "zinb" else None
-        return count_log_likelihood(minibatch.counts, logits, log_library, decoder.log_theta.get(str(s)), pi)
+        theta, weight = decoder.log_theta, self.loss_weights.genes[s]
+        value = count_log_likelihood(minibatch.counts, logits, log_library, theta.get(str(s)), pi, weight)
+        if dataset.spatial and decoder.second_rho is not None:
+            second = self._hide_unused(decoder.second_rho(features))
+            value = value + count_log_likelihood(minibatch.counts, second, log_library, theta.get("second"))
+        return value
+
+    def _hide_unused(self, logits: Tensor) -> Tensor:
+        """Logits of panel genes (M, B, P) with those masked that a member may not see."""
+        return logits.masked_fill((self.encoder.in_use == 0).unsqueeze(1), MASKED_LOGIT)

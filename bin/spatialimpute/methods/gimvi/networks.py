@@ -39,27 +39,29 @@ class Noise:
 
 
 class Linear(nn.Module):
-    """M affine maps: (M, ..., i) -> (M, ..., o)."""
+    """M affine maps, or linear ones without `bias`: (M, ..., i) -> (M, ..., o)."""
 
-    def __init__(self, members: int, inputs: int, outputs: int):
+    def __init__(self, members: int, inputs: int, outputs: int, bias: bool = True):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(members, inputs, outputs))
-        self.bias = nn.Parameter(torch.empty(members, 1, outputs))
+        self.bias = nn.Parameter(torch.empty(members, 1, outputs)) if bias else None
 
     def reset(self, generators: list[torch.Generator]) -> None:
         """Initialize as torch.nn.Linear does, uniform in +-1/sqrt(inputs), each member from its generator."""
         bound = 1 / math.sqrt(self.weight.shape[1])
         with torch.no_grad():
-            for weight, bias, generator in zip(self.weight, self.bias, generators, strict=True):
-                weight.uniform_(-bound, bound, generator=generator)
-                bias.uniform_(-bound, bound, generator=generator)
+            for m, generator in enumerate(generators):
+                self.weight[m].uniform_(-bound, bound, generator=generator)
+                if self.bias is not None:
+                    self.bias[m].uniform_(-bound, bound, generator=generator)
 
     def forward(self, x: Tensor, columns: Tensor | slice | None = None) -> Tensor:
         """Apply the maps; `columns` picks outputs, so that unneeded genes are never computed."""
         weight, bias = self.weight, self.bias
         if columns is not None:
-            weight, bias = weight[:, :, columns], bias[:, :, columns]
-        flat = torch.baddbmm(bias, x.reshape(x.shape[0], -1, x.shape[-1]), weight)
+            weight, bias = weight[:, :, columns], None if bias is None else bias[:, :, columns]
+        rows = x.reshape(x.shape[0], -1, x.shape[-1])
+        flat = torch.bmm(rows, weight) if bias is None else torch.baddbmm(bias, rows, weight)
         return flat.view(*x.shape[:-1], -1)
 
 

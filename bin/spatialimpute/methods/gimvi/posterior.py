@@ -41,10 +41,10 @@ class StackSampler:
     ):
         self.members, self.model = stack.members, stack.model.to(device).eval()
         arch = self.model.arch
-        self.dataset = next(s for s, spec in enumerate(arch.datasets) if spec.spatial)
+        self.dataset = arch.spatial_dataset
         self.n_panel, self.n_latent = arch.n_panel, arch.n_latent
         self.matrix = CsrTensor(spatial.select(gene_sets.shared), device) if like is None else like.matrix
-        self.batch = torch.as_tensor(batch_codes(spatial) + arch.batch_offsets[self.dataset], device=device)
+        self.batch = torch.as_tensor(batch_codes(spatial) + arch.spatial_batch, device=device)
         not_in_use = (self.model.encoder.in_use == 0).view(len(self.members), 1, 1, -1)
         self.not_in_use = not_in_use if not_in_use.any() else None
 

@@ -1,6 +1,6 @@
 """Trained stacks to and from `models/`."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +8,7 @@ import torch
 
 from spatialimpute.files.gene_sets import GeneSets
 from spatialimpute.files.models import read_models, write_models
+from spatialimpute.files.tsv import read_tsv
 from spatialimpute.methods.gimvi.architecture import Architecture, DatasetSpec
 from spatialimpute.methods.gimvi.data import Member
 from spatialimpute.methods.gimvi.model import GimVI
@@ -38,6 +39,13 @@ def load(folder: str | Path, gene_sets: GeneSets) -> list[TrainedStack]:
         The models are of another schema version or of other genes.
     """
     return [_rebuild(**stack) for stack in read_models(folder, gene_sets.genes)]
+
+
+def load_with_history(folder: str | Path, gene_sets: GeneSets) -> list[TrainedStack]:
+    """As :func:`load`, with the history."""
+    history = read_tsv(Path(folder) / "history.tsv", texts=("fold",))
+    of_stack = {i: rows.drop(columns="stack") for i, rows in history.groupby("stack")}
+    return [replace(stack, history=of_stack[i]) for i, stack in enumerate(load(folder, gene_sets))]
 
 
 def _rebuild(architecture: dict, members: list[dict], weights: dict) -> TrainedStack:

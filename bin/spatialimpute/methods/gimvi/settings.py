@@ -12,6 +12,7 @@ class Settings:
 
     Attributes
     ----------
+    train_on : `both` sides, or the `reference` alone: one training then serves all samples of a panel
     encoder : `panel` (one encoder for all datasets, on panel genes) or `separate` (the paper's)
     spatial_likelihood : `auto` is by technology, see :mod:`spatialimpute.technologies`
     n_latent, n_hidden : d, and width of the encoder's layers
@@ -25,10 +26,15 @@ class Settings:
     kl_weight : weight of the KL terms that the linear warm-up reaches at the end
     input_masking : largest rate of random masking of input genes (panel encoder)
     reweight : draw reference cells by how often they are neighbors of spatial cells
-    knn_share : whether a share of the kNN estimate, its weight chosen by cross-validation, enters the prediction
+    other_gene_weight : weight of genes that are not in use in the reference's likelihood; 1 is that of those in use
+    max_spatial_weight : most that the spatial ELBO weighs beside a reference's, which is modeled genes / genes in use
+    blend : methods that may take a share of the estimate, with weights chosen by cross-validation
+    graph : whether estimates are averaged along a graph of the spatial cells
+    second_input : a second block of panel inputs of spatial cells alone, with a decoder head of its own (panel encoder)
     early_stopping : stop a member whose held-out ELBO no longer improves
     """
 
+    train_on: str = "both"
     encoder: str = "panel"
     n_latent: int = 30
     n_hidden: int = 128
@@ -50,7 +56,11 @@ class Settings:
     dropout: float = 0.2
     input_masking: float = 0.7
     reweight: bool = True
-    knn_share: bool = True
+    other_gene_weight: float = 0.1
+    max_spatial_weight: float = 10.0
+    second_input: bool = True
+    blend: tuple[str, ...] = ("knn", "linear", "celltype")
+    graph: bool = True
     early_stopping: bool = True
 
 
@@ -72,7 +82,11 @@ PRESETS = {
         adam_eps=1e-2,
         cosine=False,
         reweight=False,
-        knn_share=False,
+        other_gene_weight=1.0,
+        max_spatial_weight=1.0,
+        second_input=False,
+        blend=(),
+        graph=False,
         early_stopping=False,
     ),
 }
@@ -95,6 +109,10 @@ def resolve_settings(preset: str, technology: str | None = None, **overrides) ->
     settings = replace(PRESETS[preset], **given)
     if settings.spatial_likelihood == "auto":
         settings = replace(settings, spatial_likelihood=LIKELIHOOD_BY_TECHNOLOGY.get(technology, "nb"))
+    if settings.train_on == "reference":
+        if settings.encoder != "panel":
+            raise InputError("train_on reference: only the panel encoder can read spatial cells that it has not seen")
+        settings = replace(settings, second_input=False, reweight=False)
     return settings
 
 

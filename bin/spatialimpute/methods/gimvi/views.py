@@ -6,11 +6,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from spatialimpute.errors import InputError
-from spatialimpute.methods.knn import neighbors
+from spatialimpute.methods.knn import query_cells, usage_weights
 
-N_NEIGHBORS = 50
-#: Spatial cells from which the use of reference cells is estimated; more change nothing but the time.
-MAX_QUERY_CELLS = 20_000
 #: Cells whose logarithms are in memory at once.
 BLOCK_CELLS = 8192
 
@@ -78,34 +75,33 @@ def fold_view(datasets: list[PanelCounts], in_use: np.ndarray, reweight: bool) -
     weights: list[np.ndarray | None] = [None] * len(datasets)
     if reweight:
         columns = np.flatnonzero(in_use)
-        query = datasets[-1].X[cells[-1][:: max(1, len(cells[-1]) // MAX_QUERY_CELLS)]][:, columns]
+        query = datasets[-1].X[cells[-1][query_cells(len(cells[-1]))]][:, columns]
         weights[:-1] = [
-            _use(dataset.X[kept][:, columns], query) for dataset, kept in zip(datasets[:-1], cells, strict=False)
+            usage_weights(dataset.X[kept][:, columns], query)
+            for dataset, kept in zip(datasets[:-1], cells, strict=False)
         ]
-    moments = [_log_moments(*of_dataset, depth) for of_dataset in zip(datasets, totals, cells, weights, strict=True)]
+    moments = [panel_moments(dataset, in_use, depth, w) for dataset, w in zip(datasets, weights, strict=True)]
     mean, sd = (np.concatenate(parts) for parts in zip(*moments, strict=True))
-    hidden = in_use == 0
-    mean[:, hidden], sd[:, hidden] = 0, 1
     return FoldView(in_use, depth, cells, weights, mean, sd)
 
 
-def _use(reference: sp.csr_matrix, query: sp.csr_matrix) -> np.ndarray:
-    """Sampling weights of reference cells: half uniform, half by how often they are neighbors of spatial cells."""
-    nearest = neighbors(reference, query, k=N_NEIGHBORS)
-    use = np.bincount(nearest.ravel(), minlength=reference.shape[0])
-    return 0.5 + 0.5 * np.minimum(use / use.mean(), 10)
-
-
-def _log_moments(
-    dataset: PanelCounts, total: np.ndarray, cells: np.ndarray, weights: np.ndarray | None, depth: float
+def panel_moments(
+    dataset: PanelCounts, in_use: np.ndarray, depth: float, weights: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weighted mean and standard deviation of log1p normalized counts per batch and gene, each (n_batches, P) float32.
 
-    Those of genes not in use mean nothing: `total` leaves them out. A batch without cells has mean 0 and sd 1.
+    Genes not in use, and all genes of a batch without cells, have mean 0 and sd 1.
+
+    Parameters
+    ----------
+    in_use : (P,) float32, 1 at the genes whose counts make up a cell's total
+    depth : total that cells are normalized to
+    weights : of the cells with counts on these genes; None is uniform
     """
     n_genes, shape = dataset.X.shape[1], (dataset.n_batches, dataset.X.shape[1])
+    total = dataset.X @ in_use
     weight = np.zeros(len(total))
-    weight[cells] = 1 if weights is None else weights
+    weight[total > 0] = 1 if weights is None else weights
     scale = (depth / np.maximum(total, 1)).astype(np.float32)
     sums, squares = np.zeros(shape), np.zeros(shape)
     for start in range(0, len(total), BLOCK_CELLS):
@@ -122,4 +118,6 @@ def _log_moments(
     mean = np.divide(sums, of_batch, out=np.zeros(shape), where=known)
     variance = np.divide(squares, of_batch, out=np.zeros(shape), where=known) - mean**2
     sd = np.where(known, np.sqrt(np.maximum(variance, 0)) + 1e-2, 1)
+    hidden = in_use == 0
+    mean[:, hidden], sd[:, hidden] = 0, 1
     return mean.astype(np.float32), sd.astype(np.float32)
