@@ -212,7 +212,8 @@ def write_crossvalidation(folder, sample, shared, members, rate, kappas, headlin
         for key in ("spearman", "spearman_partial", "spearman_fraction"):
             summary[method] |= {f"{key}_median": group[key].median(), f"{key}_mean": group[key].mean()}
     evaluation = {
-        "schema_version": "1", "sample": sample, "kappa": kappas[0], "knn_weight": 0.2, "headline": headline,
+        "schema_version": "3", "sample": sample, "kappa": kappas[0], "headline": headline,
+        "recipe": {"weights": {"knn": 0.2, "linear": 0.2, "celltype": 0.1}, "alpha": 0.4, "beta": 0.1},
         "kappa_curve": [{"kappa": k, "mean": 0.3 - 0.01 * k, "se": 0.015 * (k > 0)} for k in kappas],
         "headline_reason": "median partial score 0.31 (interval 0.25 to 0.36), above the cell-type mean's 0.22",
         "methods": summary, "partial_ci": [0.25, 0.36], "partial_given_detected": 0.2, "integration": {},

@@ -1,110 +1,27 @@
 """The imputation step and the gathering of its parts as commands: files, facts, bytes, one-line errors."""
 
 import shutil
-from dataclasses import replace
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.sparse as sp
 import torch
-from spatialimpute.ensemble import fit_blend
-from spatialimpute.evaluation.gene_table import COLUMNS, gene_table
-from spatialimpute.files.blend import write_blend
-from spatialimpute.files.counts import Counts
-from spatialimpute.files.gene_sets import GeneSets
-from spatialimpute.files.inputs import SampleInputs, write_inputs
+from impute_sample import N_CELLS, N_REFERENCE, UNKNOWN, their_cells, their_genes, write_final
+from spatialimpute.evaluation.gene_table import COLUMNS
+from spatialimpute.files.inputs import SampleInputs
 from spatialimpute.files.sealed import digest, read_json, sealed_digest, write_json
-from spatialimpute.files.tsv import write_tsv
-from spatialimpute.gene_facts import gene_facts
-from spatialimpute.methods.gimvi.blending import final_blend
-from spatialimpute.methods.gimvi.data import TrainingData
-from spatialimpute.methods.gimvi.method import ensemble
-from spatialimpute.methods.gimvi.posterior import mean_frequencies
-from spatialimpute.methods.gimvi.saving import save
-from spatialimpute.methods.gimvi.settings import PRESETS
-from spatialimpute.methods.gimvi.training import train
-from spatialimpute.simulation.tissue import Tissue
 
-N_CELLS, N_REFERENCE, UNKNOWN = 9_500, 300, 5_000
 INPUTS = ["--sample", "s1", "--inputs", "inputs"]
 FLAGS = [*INPUTS, "--models", "models", "--evaluation", "evaluation.json", "--genes", "genes.tsv", "--n-samples", 4]
 TEN_SHARDS = [f"{start}:{start + 1024}" for start in range(0, N_CELLS, 1024)]
 
 
-def their_cells() -> dict:
-    """Columns of the kinds that people's files have; `cell` is what the index is called too."""
-    some = np.arange(N_CELLS) % 7 != 0
-    return {
-        "cluster": pd.Categorical(np.where(some, "=1+1", None)),
-        "section": np.arange(N_CELLS) // 5_000,
-        "area": np.linspace(1, 2, N_CELLS, dtype=np.float32),
-        "is_edge": ~some,
-        "reviewed": pd.array(np.where(some, True, None), dtype="boolean"),
-        "cell": pd.Categorical([f"c{i}" for i in range(N_CELLS)]),
-    }
-
-
-def their_genes() -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "biotype": pd.Categorical(np.where(np.arange(40) % 3, "protein_coding", None)),
-            "entrez": [100_287_102.0 + i for i in range(39)] + [np.nan],
-            "chromosome": pd.Categorical(["01"] * 39 + ["X"]),
-            "highly_variable": np.arange(40) % 2 == 0,
-            "=length": np.linspace(-1.23456789, 1, 40),
-        }
-    )
-
-
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
-    """A folder with a sample's inputs, final models with a share of neighbors, evaluation and gene table.
-
-    Nothing is known of one cell.
-    """
     torch.set_num_threads(1)
-    folder, tissue = tmp_path_factory.mktemp("sample"), Tissue(n_genes=40, n_panel=16, seed=0)
-    sides = []
-    for role, n, share in (("spatial", N_CELLS, tissue.share), ("reference", N_REFERENCE, tissue.reference_share)):
-        rng = np.random.default_rng(n)
-        cells = tissue.cells(n, rng, share, n)
-        X = tissue.spatial_counts(cells, rng)[:, :16] if role == "spatial" else tissue.reference_counts(cells, rng)
-        if role == "spatial":
-            X[UNKNOWN] = 0
-        sides.append(
-            Counts(
-                X=sp.csr_matrix(X, dtype=np.float32),
-                genes=tissue.genes[tissue.panel] if role == "spatial" else tissue.genes,
-                cells=np.array([f"{role}{c}" for c in range(n)]),
-                obs=pd.DataFrame({"celltype": pd.Categorical(cells.celltype)}),
-                coords=cells.coords if role == "spatial" else None,
-                info={"role": role, "id": role, "schema_version": "1"},
-            )
-        )
-    sides[0].obs = sides[0].obs.assign(**their_cells())
-    sides[1].var = their_genes()
-    spatial, reference = sides
-    shared = spatial.genes.tolist()
-    modeled = shared + [gene for gene in tissue.genes.tolist() if gene not in shared]
-    gene_sets = GeneSets(modeled, shared, [], modeled)
-    write_inputs(folder / "inputs", spatial, [reference], gene_sets, gene_facts(spatial, [reference], gene_sets))
-    inputs = SampleInputs(folder / "inputs")
-    settings = replace(PRESETS["default"], max_steps=20, batch_size=32, n_hidden=16, n_latent=4)
-    members = ensemble(settings, {None: 0.0}, range(3))
-    spatial, references = inputs.spatial(), inputs.references()
-    stacks = train(TrainingData(references, spatial, gene_sets, settings), members)
-    save(stacks, folder / "models", gene_sets, settings)
-    blend, knn_scale = final_blend(stacks, spatial, references, gene_sets, 0.25)
-    write_blend(folder / "models", blend, gene_sets.targets, knn_scale)
-    shutil.copytree(folder / "models", folder / "models_alone")
-    alone = fit_blend(mean_frequencies(stacks, spatial, gene_sets, gene_sets.targets), {}, {})
-    write_blend(folder / "models_alone", alone, gene_sets.targets, None)
-    scores = pd.DataFrame({"gene": shared, "fold": "1", "detected": 50, "spearman": 0.4})
-    scores = scores.assign(spearman_partial=np.linspace(0, 0.5, 16), spearman_fraction=0.3, promised=0.3)
-    write_tsv(folder / "genes.tsv", gene_table(inputs.gene_facts, scores, 0.2, 0.1))
-    write_json(folder / "evaluation.json", {"genes_digest": digest(folder / "genes.tsv")})
+    folder = tmp_path_factory.mktemp("sample")
+    write_final(folder)
     return folder
 
 
@@ -155,7 +72,7 @@ def test_its_gene_table_and_facts(imputed):
     np.testing.assert_allclose(data.var["spearman_partial"], genes["spearman_partial"])
     about = data.uns["spatialimpute"]
     assert about["schema_version"] == "2" and about["sample"] == "s1" and about["params"] == '{"seed": 0}'
-    assert about["kappa"] == 0 and about["knn_weight"] == 0.25
+    assert about["kappa"] == 0 and about["recipe"] == {"weights": {"knn": 0.25}, "alpha": 0.4, "beta": 0.1}
     assert about["n_samples"] == 12 and about["interval"] == 0.9
     assert about["spatial_digest"] == sealed_digest(imputed / "inputs" / "spatial.h5ad")
     assert list(about["reference_digests"]) == [sealed_digest(imputed / "inputs" / "reference1.h5ad")]
@@ -214,12 +131,12 @@ def test_other_seed_other_numbers(imputed, tmp_path, step):
 
 def test_samples_interval_layers_format_and_share_of_neighbors(imputed, tmp_path, step):
     folder = shutil.copytree(imputed, tmp_path / "s")
-    (folder / "models").rename(folder / "models_mixed")
+    shutil.rmtree(folder / "models")
     results = {}
     for name, models, flags in (
         ("plain", "models_alone", ["--layers", "sd,lower,upper"]),
         ("narrow", "models_alone", ["--interval", 0.5]),
-        ("mixed", "models_mixed", ["--imputed-format", "zarr", "--layers", "upper,sd"]),
+        ("mixed", "models_knn", ["--imputed-format", "zarr", "--layers", "upper,sd"]),
         ("few", "models_alone", ["--n-samples", 2, "--layers", "none"]),
     ):
         shutil.copytree(folder / models, folder / "models", dirs_exist_ok=True)
@@ -231,8 +148,10 @@ def test_samples_interval_layers_format_and_share_of_neighbors(imputed, tmp_path
             shutil.rmtree(zarr)
     plain, narrow, mixed, few = results.values()
     assert few.uns["spatialimpute"]["n_samples"] == 6 and not few.layers
-    assert set(mixed.layers) == {"sd", "upper"} and mixed.uns["spatialimpute"]["knn_weight"] == 0.25
-    assert plain.uns["spatialimpute"]["knn_weight"] == 0
+    assert set(mixed.layers) == {"sd", "upper"}
+    nothing = {"weights": {}, "alpha": 0, "beta": 0}
+    assert mixed.uns["spatialimpute"]["recipe"] == nothing | {"weights": {"knn": 0.25}}
+    assert plain.uns["spatialimpute"]["recipe"] == nothing
     known = plain.obs["panel_total"].to_numpy() > 0
     np.testing.assert_array_equal(plain.X, narrow.X)
     assert (plain.layers["lower"] <= narrow.layers["lower"])[known].all()
@@ -286,7 +205,7 @@ def test_errors_are_one_line(sample, tmp_path, step, monkeypatch):
     (folder / "genes.tsv").write_text("\n".join([genes[0], *genes[:0:-1]]) + "\n")
     write_json(folder / "evaluation.json", {"genes_digest": digest(folder / "genes.tsv")})
     assert "genes.tsv: its genes are not the gene sets' targets" in error()
-    for name, what, version in (("models.json", "models", 2), ("blend.json", "a blend", 1)):
+    for name, what, version in (("models.json", "models", 2), ("blend.json", "a blend", 2)):
         content = read_json(folder / "models" / name)
         write_json(folder / "models" / name, content | {"schema_version": "0"})
         assert f"expected {what} of schema version {version}, found 0" in error()

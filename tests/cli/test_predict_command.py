@@ -33,7 +33,7 @@ def read(path):
 # ---- methods of the package, and outside it ----
 
 
-@pytest.mark.parametrize("method", ["knn", "celltype", "total"])
+@pytest.mark.parametrize("method", ["knn", "linear", "celltype", "total"])
 def test_writes_predictions(crossvalidated, method):
     inputs = SampleInputs(crossvalidated / "inputs")
     predictions = read(crossvalidated / "all" / f"{method}.h5ad")
@@ -52,7 +52,7 @@ def test_writes_predictions(crossvalidated, method):
 
 def test_same_bytes_again(crossvalidated, prepared, copy_of, step, inputs):
     folder = copy_of(prepared)
-    for method in ("knn", "celltype"):
+    for method in ("knn", "linear", "celltype"):
         assert step(folder, "predict", *inputs, "--method", method).code == 0
         again = (folder / "predictions" / f"{method}.h5ad").read_bytes()
         assert again == (crossvalidated / "all" / f"{method}.h5ad").read_bytes()

@@ -90,9 +90,17 @@ def test_a_sample_writes_every_section_and_figure(several_samples):
     assert set(sections(folder, "cortex_A")) == {
         "summary", "headline", "gene_verdicts", "methods_table", "scores", "best_and_worst", "gene_table",
         "suspects", "maps", "latent", "cell_types", "qc_kept", "qc_dropped", "qc_n_counts", "qc_n_genes",
-        "overlap", "overlap_table", "references", "training", "kappa",
+        "overlap", "overlap_table", "references", "training", "recipe", "kappa",
     }  # fmt: skip
     assert {path.name for path in (folder / "figures").iterdir()} == {"maps.png", "latent_umap.png"}
+
+
+def test_what_an_estimate_is_made_of(several_samples):
+    folder, html = several_samples
+    (name, shares), *_ = sections(folder / "cortex_A", "cortex_A")["recipe"]["data"].items()
+    assert name == "cortex_A"
+    expected = {"gimvi": 0.25, "knn": 0.1, "linear": 0.1, "celltype": 0.05, "alpha": 0.4, "beta": 0.1}
+    assert shares == pytest.approx(expected) and "What an estimate is made of" in html
 
 
 def test_cell_types_stand_beside_their_share_of_the_reference(several_samples):

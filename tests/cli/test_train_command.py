@@ -3,13 +3,19 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from spatialimpute.ensemble import Recipe
 from spatialimpute.files.blend import read_blend
+from spatialimpute.files.graph import read_graph
 from spatialimpute.files.inputs import SampleInputs
 from spatialimpute.files.sealed import read_json, write_json
+from spatialimpute.folds import fold_of
+from spatialimpute.graph import cell_graph
+from spatialimpute.methods.base import SpatialView
 
 SCRIPT = Path(__file__).resolve().parents[2] / "bin" / "train.py"
 
@@ -36,36 +42,65 @@ def test_final_training_takes_the_chosen_kappa(evaluated, copy_of, step, inputs,
 
 def test_the_blend_is_fixed_with_the_models(final):
     inputs, evaluation = SampleInputs(final / "inputs"), read_json(final / "evaluation.json")
-    targets = inputs.gene_sets.targets
-    blend, knn_scale = read_blend(final / "models", targets)
+    targets, recipe = inputs.gene_sets.targets, evaluation["recipe"]
+    blend, learned = read_blend(final / "models", targets)
     assert blend.member_scales.shape == (3, len(targets)) and (blend.member_scales > 0).all()
-    assert blend.weights == ({"knn": evaluation["knn_weight"]} if evaluation["knn_weight"] else {})
+    assert blend.weights == {name: weight for name, weight in recipe["weights"].items() if weight}
+    assert (blend.recipe.alpha, blend.recipe.beta) == (recipe["alpha"], recipe["beta"])
     # Factors bring members to their common mean, so at a gene they are on either side of 1.
     assert (blend.member_scales.min(0) <= 1).all() and (blend.member_scales.max(0) >= 1).all()
-    assert (knn_scale is None) == (evaluation["knn_weight"] == 0)
+    assert set(learned) == set(blend.weights)
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.3])
-def test_knn_takes_the_share_that_was_chosen(weight, evaluated, copy_of, step, inputs, quick):
+RECIPES = [
+    Recipe({"knn": 0.0, "linear": 0.0}),
+    Recipe({"knn": 0.3}),
+    Recipe({"knn": 0.2, "linear": 0.2, "celltype": 0.1}, 0.4, 0.1),
+    Recipe({}, 0.0, 0.2),
+]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=["nothing", "knn", "everything", "graph alone"])
+def test_what_was_chosen_is_stored(recipe, evaluated, copy_of, step, inputs, quick):
+    """What each method learned from the spatial cells; the graph of cells only where it has a share."""
     folder = copy_of(evaluated)
-    write_json(folder / "evaluation.json", read_json(folder / "evaluation.json") | {"knn_weight": weight})
+    write_json(folder / "evaluation.json", read_json(folder / "evaluation.json") | {"recipe": asdict(recipe)})
     flags = [*inputs, "--evaluation", "evaluation.json", "--seeds", 1, *quick]
     assert step(folder, "train", *flags).code == 0
     sample = SampleInputs(folder / "inputs")
-    blend, knn_scale = read_blend(folder / "models", sample.gene_sets.targets)
+    blend, learned = read_blend(folder / "models", sample.gene_sets.targets)
     np.testing.assert_allclose(blend.member_scales, 1, rtol=1e-6)
-    if weight == 0:
-        assert blend.weights == {} and blend.scales == {} and knn_scale is None
-        return
-    assert blend.weights == {"knn": 0.3} and (blend.scales["knn"] > 0).all()
-    total = np.asarray(sample.spatial().X.sum(1)).ravel()
-    assert knn_scale.depth == np.median(total[total > 0])
+    weights = {name: weight for name, weight in recipe.weights.items() if weight > 0}
+    assert blend.recipe == replace(recipe, weights=weights)
+    assert set(blend.scales) == set(learned) == set(weights)
+    assert all((scale > 0).all() for scale in blend.scales.values())
+    spatial = sample.spatial()
+    total = np.asarray(spatial.X.sum(1)).ravel()
+    assert all(one["depth"] == np.median(total[total > 0]) for one in learned.values())
+    path = folder / "models/graph.h5"
+    assert path.exists() == (recipe.own < 1)
+    if recipe.own < 1:
+        found = read_graph(path)
+        view, known = SpatialView.of(spatial, fold_of(sample.gene_sets, None))
+        expected = cell_graph(view, known, len(total), np.arange(len(total)))
+        for name in ("anchors", "neighbors", "around"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
 
-def test_final_training_without_crossvalidation(prepared, copy_of, step, inputs, quick):
+@pytest.mark.parametrize(
+    "flags, recipe",
+    [
+        ([], Recipe({"knn": 0.1}, 0.4, 0.1)),
+        (["--blend", "none"], Recipe({}, 0.4, 0.1)),
+        (["--graph", "false"], Recipe({"knn": 0.1})),
+        (["--preset", "paper", "--seeds", 3], Recipe()),
+    ],
+)
+def test_final_training_without_crossvalidation(flags, recipe, prepared, copy_of, step, inputs, quick):
     folder = copy_of(prepared)
-    flags = [*inputs[:-1], "nofolds", *quick]
-    assert step(folder, "train", *flags).code == 0
+    assert step(folder, "train", *inputs[:-1], "nofolds", *quick, *flags).code == 0
+    blend, _ = read_blend(folder / "models", SampleInputs(folder / "nofolds").gene_sets.targets)
+    assert blend.recipe == recipe and (folder / "models/graph.h5").exists() == (recipe.own < 1)
     assert sorted((m["fold"], m["kappa"], m["place"]) for m in members(folder / "models")) == [
         (None, 0.0, seed) for seed in range(3)
     ]
@@ -90,6 +125,12 @@ def test_presets_and_overrides(prepared, copy_of, step, inputs, quick):
     default = architecture("--reference-likelihood", "nb", "--spatial-likelihood", "auto", "--n-latent", 6)
     assert [d["likelihood"] for d in default["datasets"]] == ["nb", "nb"]
     assert (default["encoder"], default["n_latent"]) == ("panel", 6)
+    assert default["second_input"] and not paper["second_input"]
+    assert not architecture("--second-input", "false")["second_input"]
+    flags = ("--other-gene-weight", 0.5, "--max-spatial-weight", 3)
+    assert architecture(*flags)
+    settings = described(folder / "models")["settings"]
+    assert (settings["other_gene_weight"], settings["max_spatial_weight"]) == (0.5, 3.0)
 
 
 def contents(folder):
@@ -101,7 +142,9 @@ def test_same_bytes_again(final, evaluated, copy_of, step, inputs, quick):
     assert step(folder, "train", *inputs, "--evaluation", "evaluation.json", *quick).code == 0
     again = contents(folder / "models")
     assert again == contents(final / "models")
-    assert set(again) == {
+    recipe = read_json(folder / "evaluation.json")["recipe"]
+    graph = {"graph.h5"} if recipe["alpha"] + recipe["beta"] > 0 else set()
+    assert set(again) == graph | {
         "blend.json", "blend.safetensors", "history.tsv", "models.json", "weights.safetensors"
     }  # fmt: skip
 
@@ -129,7 +172,10 @@ def test_errors_are_one_line(prepared, evaluated, copy_of, step, inputs, quick, 
 
 
 def test_wrong_usage(prepared, step, inputs):
-    for flags in (["--max-steps", "0"], ["--seeds", "0"], ["--evaluation", "nowhere.json"]):
+    for flags in (
+        ["--max-steps", "0"], ["--seeds", "0"], ["--evaluation", "nowhere.json"], ["--other-gene-weight", "0"],
+        ["--other-gene-weight", "1.1"], ["--max-spatial-weight", "0.9"], ["--second-input", "perhaps"],
+    ):  # fmt: skip
         assert step(prepared, "train", *inputs, *flags).code == 2
     assert "Usage" in step(prepared, "train", "--sample", "s1").stderr
 

@@ -157,7 +157,8 @@ def subset(found: dict, **expected) -> dict:
         (
             "IMPUTE", "a 1024:2048",
             {"inputs": ["inputs"], "models": ["models"], "evaluation": ["judged/evaluation.json"],
-             "genes": ["judged/genes.tsv"], "rows": ["1024:2048"], "layers": ["sd,lower,upper"]},
+             "genes": ["judged/genes.tsv"], "heldout": ["judged/spatialimpute.h5ad"], "rows": ["1024:2048"],
+             "layers": ["sd,lower,upper,without_own_count"]},
         ),
         ("GATHER", "a", {"inputs": ["inputs"], "parts": ["parts"], "imputed_format": ["auto"]}),
         (

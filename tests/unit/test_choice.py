@@ -6,15 +6,9 @@ import pytest
 import scipy.stats
 import statsmodels.api
 from held_out import FOLDS, World
-from spatialimpute.ensemble import blend_moments, fit_blend
-from spatialimpute.evaluation import choice
-from spatialimpute.evaluation.choice import (
-    choose_kappa,
-    choose_weight,
-    cross_fitted,
-    kappa_curve,
-    paired_difference,
-)
+from spatialimpute.ensemble import Recipe, blend_moments, fit_blend
+from spatialimpute.evaluation.choice import choose_kappa, cross_fitted, kappa_curve, paired_difference
+from spatialimpute.evaluation.recipe import GRID
 
 # ---- the error of a paired difference ----
 
@@ -117,11 +111,6 @@ def test_one_fold_chooses_by_genes():
     assert kappa_curve({0.0: scores(0.1, 0.2, 0.3)}, one)["se"].tolist() == [0.0]
 
 
-def test_knn_weight_is_the_best_on_average_over_genes():
-    assert choose_weight({0.0: np.array([0.1, 0.3]), 0.2: np.array([0.5, 0.0]), 0.1: np.array([0.2, 0.3])}) == 0.1
-    assert choose_weight({0.3: np.ones(2), 0.1: np.ones(2), 0.2: np.zeros(2)}) == 0.1
-
-
 def test_cross_fitting_hands_each_fold_the_others():
     seen = []
 
@@ -142,7 +131,7 @@ def is_from(outcome, world, fold, kappa):
     """Whether a fold's prediction is of this kappa's ensemble, without kNN."""
     columns = fold == world.fold
     members = world.ensemble(kappa)
-    blend = fit_blend(np.stack([one.mean_frequency[columns] for one in members]), {}, {})
+    blend = fit_blend(np.stack([one.mean_frequency[columns] for one in members]), {}, Recipe())
     means, sds = (np.stack([getattr(one, name)[:, columns] for one in members]) for name in ("mean", "sd"))
     expected = blend_moments(means, sds, {}, blend)
     found = (outcome.prediction.mean[:, columns], outcome.prediction.sd[:, columns])
@@ -158,7 +147,7 @@ def test_every_fold_takes_what_the_others_choose(tmp_path):
     pd.testing.assert_frame_equal(outcome.kappa.curve, expected)
     everyone = World(tmp_path, 5.0, 5.0, 5.0)
     outcome = everyone.choose()
-    assert outcome.kappa.kappa == 5.0 and outcome.evaluation.knn_weight == 0.0
+    assert outcome.kappa.kappa == 5.0 and outcome.recipe == Recipe({"knn": 0.0})
     assert all(is_from(outcome, everyone, fold, 5.0) for fold in "012")
     assert not any(is_from(outcome, everyone, fold, 0.0) for fold in "012")
 
@@ -192,15 +181,15 @@ def test_nor_do_its_genes_come_back_through_what_the_others_choose(fold, tmp_pat
     columns, others = str(fold) == FOLDS, [name for name in "012" if name != str(fold)]
     assert [before.kappa.by_fold[name] for name in others] != [after.kappa.by_fold[name] for name in others]
     assert before.kappa.by_fold[str(fold)] == after.kappa.by_fold[str(fold)] == 5.0
-    assert before.evaluation.knn_weight_by_fold[str(fold)] == after.evaluation.knn_weight_by_fold[str(fold)]
+    assert before.evaluation.recipe_by_fold[str(fold)] == after.evaluation.recipe_by_fold[str(fold)]
     assert before.prediction.mean[:, columns].tobytes() == after.prediction.mean[:, columns].tobytes()
 
 
 def test_a_better_knn_gets_the_largest_weight_and_no_knn_gets_none(tmp_path):
     world = World(tmp_path, "knn", "knn", "knn")
-    assert world.choose().evaluation.knn_weight == max(choice.KNN_WEIGHTS)
-    for alone in (world.choose(knn=False), world.choose(knn_share=False)):
-        assert alone.evaluation.knn_weight == 0.0
+    assert world.choose().recipe == Recipe({"knn": max(GRID["knn"])})
+    for alone in (world.choose(others=()), world.choose(blend=())):
+        assert alone.recipe == Recipe()
         assert any(is_from(alone, world, "1", kappa) for kappa in (0.0, 5.0))
 
 

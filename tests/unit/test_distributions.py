@@ -30,8 +30,8 @@ def draw(seed: int):
     return x, logits, log_library, log_theta, pi
 
 
-def reference(x, logits, log_library, log_theta, pi):
-    """The same log-likelihood from scipy.stats, with the data's constant taken out."""
+def reference(x, logits, log_library, log_theta, pi, gene_weight=1.0):
+    """The same log-likelihood from scipy.stats, with the data's constant taken out; each gene's term by its weight."""
     mu = np.exp(log_library)[..., None] * scipy.special.softmax(logits, axis=-1)
     if log_theta is None:
         log_p = scipy.stats.poisson.logpmf(x, mu)
@@ -41,7 +41,7 @@ def reference(x, logits, log_library, log_theta, pi):
     if pi is not None:
         dropout = scipy.special.expit(pi)
         log_p = np.where(x == 0, np.log(dropout + (1 - dropout) * np.exp(log_p)), np.log1p(-dropout) + log_p)
-    return (log_p + scipy.special.gammaln(x + 1)).sum(-1)
+    return ((log_p + scipy.special.gammaln(x + 1)) * gene_weight).sum(-1)
 
 
 CASES = {"poisson": (False, False), "nb": (True, False), "zip": (False, True), "zinb": (True, True)}
@@ -60,18 +60,56 @@ def test_log_likelihood_equals_scipy(case, seed):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_gradients_equal_finite_differences(case):
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_weighted_log_likelihood_is_the_weighted_sum_of_scipys_terms(case, seed):
+    with_theta, with_pi = CASES[case]
+    x, logits, log_library, log_theta, pi = draw(seed)
+    log_theta, pi = log_theta if with_theta else None, pi if with_pi else None
+    weight = np.random.default_rng(seed).random((MEMBERS, GENES)) * 3
+    weight[0, 1] = 0  # a gene that does not count
+    tensors = [None if v is None else torch.tensor(v) for v in (logits, log_library, log_theta, pi, weight)]
+    ours = count_log_likelihood(sparse(x), *tensors)
+    expected = reference(x, logits, log_library, log_theta, pi, weight[:, None])
+    np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-10, atol=1e-12)
+
+
+def draw_weight() -> torch.Tensor:
+    return torch.tensor(np.random.default_rng(5).random((MEMBERS, GENES)) * 2)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_equal_finite_differences(case, weighted):
     with_theta, with_pi = CASES[case]
     x, *parameters = draw(7)
     used = [True, True, with_theta, with_pi]
     inputs = [torch.tensor(v, requires_grad=True) for v, use in zip(parameters, used, strict=True) if use]
-    counts = sparse(x)
+    counts, weight = sparse(x), draw_weight() if weighted else None
 
     def likelihood(*values):
         values = iter(values)
-        return count_log_likelihood(counts, *[next(values) if use else None for use in used])
+        return count_log_likelihood(counts, *[next(values) if use else None for use in used], weight)
 
     assert torch.autograd.gradcheck(likelihood, inputs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("case", CASES)
+def test_weights_of_one_are_none(case, dtype):
+    """Value and gradients, in both implementations: to the order in which terms are summed."""
+    with_theta, with_pi = CASES[case]
+    x, *parameters = draw(11)
+    found = []
+    for weight in (None, torch.ones(MEMBERS, GENES, dtype=dtype)):
+        used = zip(parameters, [True, True, with_theta, with_pi], strict=True)
+        inputs = [torch.tensor(v, dtype=dtype, requires_grad=True) if use else None for v, use in used]
+        value = count_log_likelihood(sparse(x.astype(str(dtype).removeprefix("torch."))), *inputs, weight)
+        upstream = torch.linspace(-1, 2, value.numel(), dtype=dtype).view_as(value)
+        value.backward(upstream)
+        found.append([value.detach(), *(one.grad for one in inputs if one is not None)])
+    for plain, weighted in zip(*found, strict=True):
+        torch.testing.assert_close(weighted, plain, rtol=1e-12 if dtype == torch.float64 else 2e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -1,11 +1,11 @@
-"""The one estimator: draws and moments agree, no component leads because it predicts more counts."""
+"""The one estimator: draws and moments agree, no component leads because it predicts more counts, the graph's share."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spatialimpute.ensemble import Blend, blend_draws, blend_moments, fit_blend
+from spatialimpute.ensemble import Blend, Recipe, blend_draws, blend_moments, fit_blend, member_estimates
 
 M, B, G = 3, 40, 15
 KNN = "knn"
@@ -24,8 +24,8 @@ def make_parts(seed):
     return means, sds, rng.gamma(2, 0.03, (B, G)).astype(np.float32)
 
 
-def fit(means, knn, weight=0.0):
-    return fit_blend(np.nanmean(means, axis=1), {KNN: np.nanmean(knn, axis=0)}, {KNN: weight})
+def fit(means, knn, weight=0.0, *shares):
+    return fit_blend(np.nanmean(means, axis=1), {KNN: np.nanmean(knn, axis=0)}, Recipe({KNN: weight}, *shares))
 
 
 def blended(means, sds, knn, weight=0.0):
@@ -73,7 +73,7 @@ def test_two_other_methods(parts):
     means, sds, knn = parts
     others = {KNN: knn, "spage": knn[::-1] * 4}
     other_means = {method: values.mean(0) for method, values in others.items()}
-    blend = fit_blend(means.mean(1), other_means, {KNN: 0.2, "spage": 0.3, "tangram": 0.0})
+    blend = fit_blend(means.mean(1), other_means, Recipe({KNN: 0.2, "spage": 0.3, "tangram": 0.0}))
     assert blend.weights == {KNN: 0.2, "spage": 0.3} and blend.member_weight == pytest.approx(0.5)
     mean, _ = blend_moments(means, sds, others, blend)
     alone, _ = blended(means, sds, knn)
@@ -82,32 +82,66 @@ def test_two_other_methods(parts):
     np.testing.assert_allclose(mean, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("shares", [(), (0.4, 0.1), (0.6, 0.4)], ids=["alone", "graph", "graph alone"])
 @pytest.mark.parametrize("weight", [0.0, 0.3])
-def test_moments_are_those_of_the_draws(parts, weight):
+def test_moments_are_those_of_the_draws(parts, weight, shares):
     """EVALUATE has moments, IMPUTE draws: one estimator."""
     means, _, knn = parts
     rng = np.random.default_rng(1)
     draws = torch.from_numpy((means[:, None] * rng.gamma(4, 0.25, (M, 30, B, G))).astype(np.float32))
     sds, means = (part.numpy() for part in torch.std_mean(draws, dim=1, correction=0))
-    blend = fit(means, knn, weight)
-    mean, sd = blend_moments(means, sds, {KNN: knn}, blend)
+    blend = fit(means, knn, weight, *shares)
+    nearby = rng.gamma(2, 0.01, (M, B, G)).astype(np.float32) if shares else None
+    mean, sd = blend_moments(means, sds, {KNN: knn}, blend, nearby)
     given = draws.clone()
-    found = blend_draws(given, {KNN: knn}, blend)
+    found = blend_draws(given, {KNN: knn}, blend, nearby)
     assert found.data_ptr() == given.data_ptr() and found.shape == draws.shape
     all_draws = found.flatten(0, 1).numpy()
     np.testing.assert_allclose(all_draws.mean(0), mean, rtol=1e-4)
     np.testing.assert_allclose(all_draws.std(0), sd, rtol=1e-3)
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_what_the_graph_adds_against_loops(parts, weight):
+    """Every draw keeps its own share; of the rest, each member's is added to the member's draws."""
+    means, sds, knn = parts
+    nearby = np.random.default_rng(2).gamma(2, 0.01, (M, B, G)).astype(np.float32)
+    blend = fit(means, knn, weight, 0.3, 0.2)
+    mean, sd = blend_moments(means, sds, {KNN: knn}, blend, nearby)
+    own = member_estimates(means, {KNN: knn}, blend)
+    assert own.dtype == np.float32
+    for c, j in ((0, 0), (39, 14)):
+        scaled = [(1 - weight) * blend.member_scales[m, j] * means[m, c, j] for m in range(M)]
+        with_knn = [value + (weight * blend.scales[KNN][j] * knn[c, j] if weight else 0) for value in scaled]
+        np.testing.assert_allclose(own[:, c, j], with_knn, rtol=1e-5)
+        centers = [0.5 * value + nearby[m, c, j] for m, value in enumerate(with_knn)]
+        spreads = [0.5 * (1 - weight) * blend.member_scales[m, j] * sds[m, c, j] for m in range(M)]
+        assert mean[c, j] == pytest.approx(np.mean(centers), rel=1e-5)
+        variance = np.mean(np.square(spreads)) + np.var(centers)
+        assert sd[c, j] == pytest.approx(np.sqrt(variance), rel=1e-4)
+
+
+def test_no_share_of_the_graph_is_to_the_bit_as_without(parts):
+    means, sds, knn = parts
+    draws = torch.from_numpy(np.random.default_rng(1).gamma(4, 0.25, (M, 5, B, G)).astype(np.float32))
+    without, zero = fit(means, knn, 0.3), fit(means, knn, 0.3, 0.0, 0.0)
+    for ours, theirs in zip(
+        blend_moments(means, sds, {KNN: knn}, zero), blend_moments(means, sds, {KNN: knn}, without), strict=True
+    ):
+        assert ours.tobytes() == theirs.tobytes()
+    found, expected = (blend_draws(draws.clone(), {KNN: knn}, blend) for blend in (zero, without))
+    assert torch.equal(found, expected)
+
+
 def test_some_genes(parts):
     means, sds, knn = parts
     blend = fit(means, knn, 0.3)
     whole = blend_moments(means, sds, {KNN: knn}, blend)
-    for genes in (np.array([3, 0, 14]), np.arange(G) % 4 == 1):
+    for genes in (np.array([3, 0, 14]), np.arange(G) % 4 == 1, slice(4, 9)):
         some = blend_moments(means[..., genes], sds[..., genes], {KNN: knn[:, genes]}, blend.take(genes))
         for ours, theirs in zip(some, whole, strict=True):
             np.testing.assert_array_equal(ours, theirs[:, genes])
-    assert blend.take(np.array([2])).weights == blend.weights
+    assert blend.take(np.array([2])).recipe == blend.recipe
 
 
 def test_a_component_that_predicts_nothing_stays_finite(parts):
@@ -167,7 +201,7 @@ def test_nothing_is_fitted_when_it_is_applied(parts):
     """A stored blend gives a cell the same estimate, whoever is with it."""
     means, sds, knn = parts
     blend = fit(means, knn, 0.4)
-    stored = Blend(blend.member_scales.copy(), dict(blend.weights), dict(blend.scales))
+    stored = Blend(blend.member_scales.copy(), Recipe(dict(blend.weights)), dict(blend.scales))
     whole, _ = blend_moments(means, sds, {KNN: knn}, blend)
     one, _ = blend_moments(means[:, 5:6], sds[:, 5:6], {KNN: knn[5:6]}, stored)
     np.testing.assert_array_equal(one, whole[5:6])

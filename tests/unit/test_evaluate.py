@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 from held_out import CELLS, FOLDS, GENES, N_CELLS, MadeTruth, World, prediction
 from samples import write_sample
-from spatialimpute.ensemble import blend_moments, fit_blend
+from spatialimpute.ensemble import Recipe, blend_moments, fit_blend
 from spatialimpute.errors import InputError
 from spatialimpute.evaluation.choice import KappaChoice
 from spatialimpute.evaluation.evaluate import evaluate
@@ -121,12 +121,12 @@ def test_what_is_scored_is_what_is_shipped(by_fold, tmp_path):
     for one in predictions:
         write_predictions(tmp_path / f"gimvi.kappa{one.kappa:g}.place{one.place}.h5ad", one)
     truth = Truth(inputs)
-    found = evaluate(open_folder(tmp_path, truth.cells, truth.genes), 5.0, by_fold, truth, True).prediction
+    found = evaluate(open_folder(tmp_path, truth.cells, truth.genes), 5.0, by_fold, truth, ("knn",)).prediction
     for name, kappa in by_fold.items():
         columns = truth.fold == name
         places = [one for one in predictions if one.kappa == kappa]
         assert len(places) == 3
-        blend = fit_blend(np.stack([one.mean_frequency[columns] for one in places]), {}, {})
+        blend = fit_blend(np.stack([one.mean_frequency[columns] for one in places]), {}, Recipe())
         means, sds = (np.stack([getattr(one, part)[:, columns] for one in places]) for part in ("mean", "sd"))
         mean, sd = blend_moments(means, sds, {}, blend)
         np.testing.assert_array_equal(found.mean[:, columns], mean)
@@ -142,7 +142,7 @@ def scored(tmp_path):
     """A world of which one cell is unknown in fold 0, and its evaluation."""
     world = World(tmp_path, 0.0, 0.0, 0.0)
     world.truth.total["0"][7] = 0
-    for one in [*world.members, world.knn]:
+    for one in [*world.members, world.others["knn"]]:
         one.mean[7, :5] = np.nan
     return world, world.choose().evaluation
 
@@ -177,9 +177,10 @@ def test_score_table(scored):
 def test_genes_in_another_order_are_refused(scored):
     """Columns are read by position, so they have to be where the gene sets say."""
     world, _ = scored
+    knn = world.others["knn"]
     backwards = replace(
-        world.knn, mean=world.knn.mean[:, ::-1].copy(), genes=GENES[::-1], fold=FOLDS[::-1],
-        mean_frequency=world.knn.mean_frequency[::-1],
+        knn, mean=knn.mean[:, ::-1].copy(), genes=GENES[::-1], fold=FOLDS[::-1],
+        mean_frequency=knn.mean_frequency[::-1],
     )  # fmt: skip
     write_predictions(world.folder / "knn.h5ad", backwards)
     with pytest.raises(InputError, match=r"knn.h5ad: predictions of other genes .*\(15, 15 expected, or in another or"):
@@ -188,7 +189,7 @@ def test_genes_in_another_order_are_refused(scored):
     write_predictions(world.folder / "knn.h5ad", replace(some, mean_frequency=None))
     with pytest.raises(InputError, match=r"knn.h5ad: predictions of other genes .*\(9, 15 expected"):
         open_folder(world.folder, CELLS, GENES)
-    write_predictions(world.folder / "knn.h5ad", replace(world.knn, cells=CELLS[::-1]))
+    write_predictions(world.folder / "knn.h5ad", replace(knn, cells=CELLS[::-1]))
     with pytest.raises(InputError, match="knn.h5ad: predictions of other cells"):
         open_folder(world.folder, CELLS, GENES)
 
@@ -263,7 +264,7 @@ def peak_of_evaluation(folder: Path, *shape) -> int:
     """Bytes that an evaluation takes at most, besides the final prediction that it makes."""
     files, truth = large_sample(folder, *shape)
     tracemalloc.start()
-    made = evaluate(files, 0.0, dict.fromkeys(truth.folds, 0.0), truth, True).prediction
+    made = evaluate(files, 0.0, dict.fromkeys(truth.folds, 0.0), truth, ("knn",)).prediction
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak - made.mean.nbytes - made.sd.nbytes

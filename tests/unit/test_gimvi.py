@@ -6,68 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from spatialimpute.methods.gimvi.data import DeviceData, Member, TrainingData
-from spatialimpute.methods.gimvi.model import GimVI
+from gimvi_setup import MEMBERS, QUIET, Setup, generators, log_likelihood
+from spatialimpute.methods.gimvi.data import DeviceData
 from spatialimpute.methods.gimvi.networks import Noise
 from spatialimpute.methods.gimvi.posterior import StackSampler
 from spatialimpute.methods.gimvi.training import TrainedStack
-from tissue import PAPER, SMALL, draw
-from torch.distributions import NegativeBinomial, Normal, Poisson, kl_divergence
-
-MEMBERS = [Member("0", 0.0, 0), Member("2", 0.0, 1), Member(None, 0.0, 0)]
-QUIET = replace(SMALL, dropout=0.0, input_masking=0.0)
-
-
-def generators(n, seed=0):
-    return [torch.Generator().manual_seed(seed + m) for m in range(n)]
-
-
-class Setup:
-    """A model with its data, and one minibatch of it."""
-
-    def __init__(self, settings, members=MEMBERS, decoder_hidden=0, **tissue):
-        self.references, self.spatial, self.gene_sets = draw(**tissue)
-        self.data = TrainingData(self.references, self.spatial, self.gene_sets, settings)
-        in_use = torch.tensor(np.stack([self.data.view(member.fold).in_use for member in members]))
-        self.model = GimVI(self.data.architecture(decoder_hidden, False), in_use, generators(len(members)))
-        if self.model.decoder.effect is not None:
-            torch.nn.init.normal_(self.model.decoder.effect, generator=torch.Generator().manual_seed(4))
-        self.data.prepare(self.model, members)
-        self.model.eval()
-        device_data = DeviceData(self.data, members, 0, torch.device("cpu"))
-        self.cells = device_data.cells(0)
-        self.minibatches = device_data.minibatches(self.model, self.cells)
-        self.members = members
-
-    @property
-    def spatial_index(self):
-        return len(self.references)
-
-    def rho(self, s, features):
-        """Eq. 5, gene by gene: softmax over the dataset's genes that each member may see, 0 elsewhere, (M, B, G)."""
-        model, spec = self.model, self.data.specs[s]
-        logits = torch.einsum("mbi,mig->mbg", features, model.decoder.rho.weight) + model.decoder.rho.bias
-        if model.decoder.effect is not None:
-            for m in range(len(self.members)):
-                for b in range(features.shape[1]):
-                    logits[m, b] += model.decoder.effect[m, self.minibatches[s].batch[m, b]]
-        visible = torch.zeros(len(self.members), logits.shape[-1])
-        visible[:, list(spec.genes)] = 1
-        if spec.spatial:
-            visible[:, : self.data.n_panel] *= model.encoder.in_use
-        rate = torch.exp(logits) * visible.unsqueeze(1)
-        return rate / rate.sum(-1, keepdim=True), visible
-
-    def counts(self, s):
-        """Raw counts of the minibatch, from the matrices themselves, (M, B, G)."""
-        spec = self.data.specs[s]
-        counts = self.spatial if spec.spatial else self.references[s]
-        X = torch.zeros(*self.cells[s].shape, self.model.arch.n_genes)
-        genes = [self.gene_sets.genes[i] for i in spec.genes]
-        X[..., list(spec.genes)] = torch.tensor(counts.select(genes).toarray())[self.cells[s]]
-        return X
-
+from tissue import PAPER, SMALL
+from torch.distributions import Normal, kl_divergence
 
 LIKELIHOODS = ("poisson", "nb", "zinb")
 CASES = {
@@ -95,11 +40,11 @@ def test_no_parameter_where_no_likelihood_needs_it(spatial, reference):
     setup = Setup(replace(QUIET, spatial_likelihood=spatial, reference_likelihood=reference))
     decoder = setup.model.decoder
     shapes = {name: tuple(log_theta.shape) for name, log_theta in decoder.log_theta.items()}
-    expected = {"0": (reference, (3, 24)), "1": (spatial, (3, 15))}
+    expected = {"0": (reference, (3, 24)), "1": (spatial, (3, 15)), "second": (spatial, (3, 15))}
     assert shapes == {s: shape for s, (likelihood, shape) in expected.items() if likelihood != "poisson"}
     assert (decoder.pi is None) == ("zinb" not in (spatial, reference))
     setup.model(setup.minibatches, None).loss(1.0).sum().backward()
-    assert all(parameter.grad is not None for parameter in setup.model.parameters())
+    assert all(parameter.grad.any() for parameter in setup.model.parameters())
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -122,26 +67,45 @@ def test_terms_of_the_elbo(case):
             else:
                 log_library, kl_library = torch.log(x.sum(-1)), torch.zeros(len(MEMBERS))
             torch.testing.assert_close(terms.kl_library[:, s], kl_library, rtol=1e-4, atol=1e-6)
-            log_p = log_likelihood(model, s, x, rho * torch.exp(log_library).unsqueeze(-1), features[:, s])
-            log_p = torch.where(visible.unsqueeze(1) > 0, log_p + torch.lgamma(x + 1), 0)
+            log_p = dataset_log_likelihood(setup, s, x, rho * torch.exp(log_library).unsqueeze(-1), features[:, s])
+            log_p = torch.where(visible.unsqueeze(1) > 0, log_p, 0)
             expected = -log_p.double().sum(-1).mean(-1)
+            if spec.spatial and settings.second_input and settings.encoder == "panel":
+                expected -= second_head(setup, x[..., : model.arch.n_panel], features[:, s]).double().sum(-1).mean(-1)
             torch.testing.assert_close(terms.reconstruction[:, s].double(), expected, rtol=1e-4, atol=1e-4)
-        expected = (terms.reconstruction + 0.3 * (terms.kl_z + terms.kl_library)).mean(1)
+        torch.testing.assert_close(terms.weight[:, :-1], torch.ones_like(terms.weight[:, :-1]))
+        expected = (terms.weight * (terms.reconstruction + 0.3 * (terms.kl_z + terms.kl_library))).mean(1)
         torch.testing.assert_close(terms.loss(0.3), expected)
 
 
-def log_likelihood(model, s, x, mu, features):
-    likelihood = model.arch.datasets[s].likelihood
-    if likelihood == "poisson":
-        return Poisson(mu.clamp(min=1e-30)).log_prob(x)
-    log_theta = torch.zeros(len(MEMBERS), 1, model.arch.n_genes)  # of genes that the dataset lacks: not looked at
-    log_theta[..., list(model.arch.datasets[s].genes)] = model.decoder.log_theta[str(s)].unsqueeze(1)
-    log_nb = NegativeBinomial(torch.exp(log_theta), logits=torch.log(mu.clamp(min=1e-30)) - log_theta).log_prob(x)
-    if likelihood == "nb":
-        return log_nb
-    pi = torch.einsum("mbi,mig->mbg", features, model.decoder.pi.weight) + model.decoder.pi.bias
-    dropped, kept = F.logsigmoid(pi), F.logsigmoid(-pi) + log_nb
-    return torch.where(x == 0, torch.logaddexp(dropped, kept), kept)
+def dataset_log_likelihood(setup, s, x, mu, features):
+    """log p of every gene of all, weighted; that of genes which the dataset lacks means nothing."""
+    model, spec = setup.model, setup.data.specs[s]
+    pi = log_theta = None
+    if spec.likelihood != "poisson":
+        log_theta = torch.zeros(len(MEMBERS), 1, model.arch.n_genes)
+        log_theta[..., list(spec.genes)] = model.decoder.log_theta[str(s)].unsqueeze(1)
+    if spec.likelihood == "zinb":
+        pi = torch.einsum("mbi,mig->mbg", features, model.decoder.pi.weight) + model.decoder.pi.bias
+    value = log_likelihood(spec.likelihood, x, mu, log_theta, pi) + torch.lgamma(x + 1)
+    if spec.spatial:
+        return value
+    other = torch.full((len(MEMBERS), model.arch.n_genes), setup.data.settings.other_gene_weight)
+    other[:, : model.arch.n_panel][model.encoder.in_use > 0] = 1
+    return value * other.unsqueeze(1)
+
+
+def second_head(setup, x, features):
+    """log p of every panel gene by the head of the second input."""
+    model, in_use = setup.model, setup.model.encoder.in_use.unsqueeze(1)
+    logits = torch.einsum("mbi,mig->mbg", features, model.decoder.second_rho.weight) + model.decoder.second_rho.bias
+    rate = torch.exp(logits) * in_use
+    mu = rate / rate.sum(-1, keepdim=True) * x.sum(-1, keepdim=True)
+    theta = model.decoder.log_theta
+    likelihood = "nb" if "second" in theta else "poisson"
+    assert (likelihood == "poisson") == (model.arch.datasets[-1].likelihood == "poisson")
+    log_p = log_likelihood(likelihood, x, mu, theta["second"].unsqueeze(1) if "second" in theta else None)
+    return torch.where(in_use > 0, log_p + torch.lgamma(x + 1), 0)
 
 
 def latent_library(setup, s):
@@ -161,7 +125,7 @@ def latent_library(setup, s):
 
 
 def test_z_is_drawn_from_the_posterior():
-    setup = Setup(QUIET)
+    setup = Setup(replace(QUIET, second_input=False))  # of which half of the cells are without it in training
     with torch.no_grad():
         mean, log_var = setup.model.encoder(setup.minibatches, None)
         z = setup.model(setup.minibatches, Noise(generators(3, seed=7))).z
@@ -265,7 +229,7 @@ def test_random_masking_of_input_genes():
     """In training alone, a share of each cell's genes in use is hidden: a share uniform in [0, 0.7]."""
     setup = Setup(replace(SMALL, batch_size=4000), n_cells=(150, 120), n_panel=60, n_genes=70, depths=(900, 900))
     seen = []
-    setup.model.encoder.first[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    setup.model.encoder.first[0].linear.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     with torch.no_grad():
         setup.model.encoder(setup.minibatches, Noise(generators(3)))
         setup.model.encoder(setup.minibatches, None)
@@ -303,8 +267,8 @@ def test_what_an_encoder_sees(encoder):
 
 
 def test_both_sides_share_the_panel_encoder():
-    """A spatial cell is encoded as a reference cell of the same standardized profile is."""
-    setup = Setup(QUIET)
+    """A spatial cell is encoded as a reference cell of the same standardized profile is, without a second input."""
+    setup = Setup(replace(QUIET, second_input=False))
     encoder = setup.model.encoder
     with torch.no_grad():
         encoder.input_mean[:] = encoder.input_mean[:, :1]

@@ -15,6 +15,10 @@ PACKAGE = "spatialimpute"
 DELAYED = {
     ("spatialimpute.report.build", "spatialimpute.report.maps"): "matplotlib, of no use to a sample without figures",
     ("spatialimpute.report.build", "spatialimpute.report.latent"): "umap, which compiles for seconds when imported",
+    (
+        "spatialimpute.methods.gimvi.distributions",
+        "spatialimpute.methods.gimvi.fused",
+    ): "numba, for training alone",
 }
 
 

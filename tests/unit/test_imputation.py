@@ -1,4 +1,4 @@
-"""Draws that belong to cells, moments and quantiles against stored draws, kNN share, unknown cells, memory."""
+"""Draws that belong to cells, moments and quantiles against stored draws, shares, unknown cells, memory."""
 
 import gc
 import threading
@@ -10,29 +10,33 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spatialimpute.ensemble import fit_blend
+from posteriors import (
+    FINAL,
+    NAMES,
+    Made,
+    Stored,
+    draw_with_silent_cells,
+    make_posterior,
+    reduce,
+    repeated,
+    summary_of,
+)
+from spatialimpute.ensemble import Recipe, fit_blend
 from spatialimpute.imputation import blocks as imputation
 from spatialimpute.imputation.blocks import BLOCK_CELLS, Posterior
-from spatialimpute.imputation.reducers import Reducer, Summarize, quantiles
+from spatialimpute.imputation.reducers import Summarize, quantiles
 from spatialimpute.imputation.rows import impute_rows
-from spatialimpute.methods.gimvi.data import Member, TrainingData
+from spatialimpute.methods.gimvi.data import TrainingData
 from spatialimpute.methods.gimvi.draws import posterior_draws
 from spatialimpute.methods.gimvi.posterior import StackSampler, mean_frequencies
 from spatialimpute.methods.gimvi.support import Support
 from spatialimpute.methods.gimvi.training import train
 from tissue import SMALL, draw
 
-FINAL = [Member(None, 0.0, 0), Member(None, 0.0, 1), Member(None, 0.0, 2, 8)]
-NAMES = ("mean", "sd", "lower", "upper")
-
 
 @pytest.fixture(scope="module")
 def tissue():
-    """References, spatial, gene sets; spatial cells 3 and 7 have no counts."""
-    references, spatial, gene_sets = draw(depths=(60, 12))
-    X = spatial.X.tolil()
-    X[[3, 7]] = 0
-    return references, replace(spatial, X=X.tocsr()), gene_sets
+    return draw_with_silent_cells()
 
 
 @pytest.fixture(scope="module")
@@ -45,49 +49,6 @@ def stacks(tissue):
 def support(tissue, stacks):
     references, _, gene_sets = tissue
     return Support.of(stacks[0], references, gene_sets)
-
-
-def make_posterior(stacks, spatial, gene_sets, n_samples=5, seed=0, knn=None, knn_weight=0.0, first=0):
-    """As the pipeline makes it, with a blend fitted on all cells."""
-    means = mean_frequencies(stacks, spatial, gene_sets, gene_sets.targets)
-    if knn is None:
-        return Posterior(stacks, spatial, gene_sets, fit_blend(means, {}, {}), {}, n_samples, seed, first=first)
-    blend = fit_blend(means, {"knn": knn.mean(0)}, {"knn": knn_weight})
-    return Posterior(stacks, spatial, gene_sets, blend, {"knn": lambda rows: knn[rows]}, n_samples, seed, first=first)
-
-
-class Stored(Reducer):
-    """All draws, (n, N, G), NaN for cells in no block."""
-
-    def __init__(self, posterior):
-        self.draws = np.full((posterior.n_draws, len(posterior.totals), posterior.n_genes), np.nan, dtype=np.float32)
-        self.blocks = []
-
-    def update(self, block):
-        self.draws[:, block.rows, block.genes] = block.draws.numpy()
-        self.blocks.append((block.rows, block.genes))
-
-    def result(self):
-        return self.draws
-
-
-def reduce(posterior, *reducers):
-    for block in posterior.blocks(slice(0, len(posterior.totals))):
-        for reducer in reducers:
-            reducer.update(block)
-    return [reducer.result() for reducer in reducers]
-
-
-def summary_of(posterior, interval=0.9):
-    rows = slice(0, len(posterior.totals))
-    return reduce(posterior, Summarize(rows, posterior.n_genes, interval))[0]
-
-
-def repeated(spatial, n):
-    """`n` cells, those of `spatial` again and again."""
-    cells = spatial.take(np.arange(n) % len(spatial.cells))
-    names = np.array([f"c{i}" for i in range(n)])
-    return replace(cells, cells=names, obs=cells.obs.set_axis(names))
 
 
 # ---- draws ----
@@ -114,7 +75,7 @@ def test_chunks_of_cells_and_genes_change_nothing_but_rounding(tissue, stacks, m
 def test_ten_shards_give_the_bits_of_the_whole(tissue, stacks, support):
     _, few, gene_sets = tissue
     spatial = repeated(few, 9 * BLOCK_CELLS + 100)
-    blend = fit_blend(mean_frequencies(stacks, few, gene_sets, gene_sets.targets), {}, {})
+    blend = fit_blend(mean_frequencies(stacks, few, gene_sets, gene_sets.targets), {}, Recipe())
 
     def impute(start, stop):
         cells = spatial.take(np.arange(start, stop))
@@ -212,11 +173,12 @@ def test_mean_frequency_is_over_cells_with_counts(tissue, stacks):
     np.testing.assert_allclose(sampler.mean_frequency(np.arange(120), slice(0, 24)), expected, rtol=1e-5)
 
 
-def test_knn_share(tissue, stacks):
+def test_share_of_another_method(tissue, stacks):
     _, spatial, gene_sets = tissue
-    frequencies = np.random.default_rng(0).gamma(1, 1, (120, 24)).astype(np.float32) * 5
+    knn = Made(15, gene_sets.targets)
+    frequencies = knn.estimate(spatial.select(gene_sets.shared), gene_sets.targets)
     plain = summary_of(make_posterior(stacks, spatial, gene_sets))
-    mixed = summary_of(make_posterior(stacks, spatial, gene_sets, knn=frequencies, knn_weight=0.25))
+    mixed = summary_of(make_posterior(stacks, spatial, gene_sets, others={"knn": knn}, recipe=Recipe({"knn": 0.25})))
     overall = mean_frequencies(stacks, spatial, gene_sets, gene_sets.targets).mean(0)
     total = np.asarray(spatial.X.sum(1))
     share = 0.25 * frequencies * (overall / frequencies.mean(0)) * np.where(total > 0, total, np.nan)
@@ -239,7 +201,7 @@ def test_of_cells_without_counts_nothing_is_known(tissue, stacks, support):
 def test_a_sample_of_which_nothing_is_known(tissue, stacks, support):
     _, spatial, gene_sets = tissue
     empty = replace(spatial, X=spatial.X * 0)
-    blend = fit_blend(mean_frequencies(stacks, spatial, gene_sets, gene_sets.targets), {}, {})
+    blend = fit_blend(mean_frequencies(stacks, spatial, gene_sets, gene_sets.targets), {}, Recipe())
     imputed = impute_rows(Posterior(stacks, empty, gene_sets, blend, {}, 2, 0), support, slice(0, 120), 0.9)
     assert np.isnan(imputed.values["mean"]).all() and not imputed.supported.any()
 

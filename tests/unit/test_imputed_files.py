@@ -6,7 +6,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
-from spatialimpute.ensemble import Blend
+from spatialimpute.ensemble import Blend, Recipe
 from spatialimpute.errors import DamagedError, InputError
 from spatialimpute.files.blend import read_blend, write_blend
 from spatialimpute.files.chunks import Grid
@@ -248,18 +248,26 @@ def test_blend_is_read_as_written(tmp_path):
     rng = np.random.default_rng(0)
     genes = ["a", "b", "c"]
     scales = rng.random((2, 3)).astype(np.float32)
-    write_blend(tmp_path, Blend(scales), genes, None)
-    blend, scale = read_blend(tmp_path, genes)
+    write_blend(tmp_path, Blend(scales), genes, {})
+    blend, learned = read_blend(tmp_path, genes)
     np.testing.assert_array_equal(blend.member_scales, scales)
-    assert blend.weights == {} and scale is None
-    mixed = Blend(scales, {"knn": 0.3}, {"knn": rng.random(3).astype(np.float32)})
-    knn_scale = ZScore(52.5, rng.random(5), rng.random(5))
-    write_blend(tmp_path, mixed, genes, knn_scale)
-    blend, scale = read_blend(tmp_path, genes)
-    assert blend.weights == {"knn": 0.3} and scale.depth == 52.5
-    np.testing.assert_array_equal(blend.scales["knn"], mixed.scales["knn"])
-    np.testing.assert_array_equal(scale.mean, knn_scale.mean)
-    np.testing.assert_array_equal(scale.sd, knn_scale.sd)
+    assert blend.recipe == Recipe() and blend.scales == {} and learned == {}
+    recipe = Recipe({"knn": 0.3, "celltype": 0.1}, 0.4, 0.1)
+    mixed = Blend(scales, recipe, {name: rng.random(3).astype(np.float32) for name in recipe.weights})
+    given = {
+        "knn": ZScore(52.5, rng.random(5), rng.random(5)).as_arrays(),
+        "celltype": {"depth": np.array(3.5), "transposed": rng.random((3, 2)).astype(np.float32).T},
+    }
+    write_blend(tmp_path, mixed, genes, given)
+    blend, learned = read_blend(tmp_path, genes)
+    assert blend.recipe == recipe and set(blend.scales) == set(learned) == {"knn", "celltype"}
+    for name in recipe.weights:
+        np.testing.assert_array_equal(blend.scales[name], mixed.scales[name])
+        assert set(learned[name]) == set(given[name])
+        for key, array in given[name].items():
+            found = learned[name][key]
+            assert found.dtype == array.dtype and found.shape == array.shape and (found == array).all()
+    assert ZScore.from_arrays(learned["knn"]).depth == 52.5
     with pytest.raises(InputError, match="other genes"):
         read_blend(tmp_path, genes[::-1])
     arrays = tmp_path / "blend.safetensors"

@@ -133,6 +133,31 @@ def test_inputs_hold_what_later_steps_need_and_no_more(tissue, tmp_path):
         assert ours.obs["celltype"].tolist() == given_one.obs["celltype"].tolist()
 
 
+def test_panel_genes_that_a_reference_lacks_stand_by_themselves(tissue, tmp_path):
+    references, spatial, gene_sets = tissue
+    assert write_sample(tmp_path / "none", references, spatial, gene_sets).panel_only() is None
+    sets = replace(gene_sets, shared=gene_sets.shared[:12], measured_only=gene_sets.shared[:11:-1])
+    inputs = write_sample(tmp_path / "some", references, spatial, sets)
+    found = read_counts(inputs.panel_only_path)
+    assert found.genes.tolist() == sets.measured_only == ["g14", "g13", "g12"]
+    assert found.cells.tolist() == inputs.spatial().cells.tolist()
+    np.testing.assert_array_equal(inputs.panel_only().toarray(), spatial.select(sets.measured_only).toarray())
+    assert found.coords is None and found.obs.shape == (60, 0)  # which spatial.h5ad has
+    assert inputs.spatial().genes.tolist() == sets.shared
+    # Models are trained without them.
+    assert digest(inputs.panel_only_path) not in inputs.digests()
+
+
+def test_whether_the_references_have_cell_types(tissue, tmp_path):
+    references, spatial, gene_sets = tissue
+    unknown = [replace(one, obs=one.obs.assign(celltype=np.nan)) for one in references]
+    without = [replace(one, obs=one.obs.drop(columns="celltype")) for one in references]
+    for i, (some, expected) in enumerate(
+        ((references, True), (unknown, False), (without, False), ([references[0], without[1]], False))
+    ):
+        assert write_sample(tmp_path / str(i), some, spatial, gene_sets).has_celltypes is expected
+
+
 def read_back(counts, folder):
     write_counts(folder / "back.h5ad", counts)
     return read_counts(folder / "back.h5ad")

@@ -11,10 +11,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 import torch
 from samples import package_methods, write_sample
+from spatialimpute.ensemble import Recipe
 from spatialimpute.evaluation.choice import KappaChoice
+from spatialimpute.evaluation.evaluate import evaluate
+from spatialimpute.evaluation.fold_graphs import FoldGraphs
+from spatialimpute.evaluation.recipe import GRID
+from spatialimpute.evaluation.truth import Truth
 from spatialimpute.files.counts import write_counts
+from spatialimpute.files.predictions import open_folder, write_predictions
 from spatialimpute.folds import fold_of
 from spatialimpute.methods.base import SpatialView
 from spatialimpute.methods.gimvi.data import Member, TrainingData
@@ -144,6 +151,68 @@ def test_gimvi_predicts_a_fold_without_its_counts_as_its_step_calls_it(tmp_path)
     assert sorted((one.kappa, one.place) for one in before) == [(0.0, 0), (0.0, 1), (2.0, 0), (2.0, 1)]
     assert_no_trace(before, after)
     assert sees_other_folds(before, after)
+
+
+# ---- the graph of cells, and what is made with it ----
+
+
+def both_samples(tmp_path, only: bool):
+    """The sample before and after; with `only`, its panel has two more genes, which the reference lacks."""
+    references, spatial, noisy, gene_sets = tissue("default")
+    for name, counts in (("before", spatial), ("after", noisy)):
+        if only:
+            more = sp.csr_matrix(np.random.default_rng(5).poisson(2, (len(counts.cells), 2)), dtype=np.float32)
+            X = sp.hstack([counts.X, more], format="csr")
+            counts = replace(counts, X=X, genes=np.array([*counts.genes, "only1", "only2"]))
+        sets = replace(gene_sets, measured_only=["only1", "only2"] if only else [])
+        yield write_sample(tmp_path / name / "inputs", references, counts, sets)
+
+
+@pytest.mark.parametrize("only", [False, True], ids=["shared genes", "panel-only genes"])
+def test_the_graph_of_a_fold_sees_nothing_of_its_genes(only, tmp_path):
+    graphs = [FoldGraphs(inputs) for inputs in both_samples(tmp_path, only)]
+
+    def same_graph(fold):
+        before, after = (one.of(fold) for one in graphs)
+        return all(
+            same_bits(getattr(before, name), getattr(after, name)) for name in ("anchors", "neighbors", "around")
+        )
+
+    assert same_graph(FOLD)
+    assert not same_graph("0") and not same_graph("2")
+    graph = graphs[0].of(FOLD)
+    assert (graph.neighbors == -1).any() and (graph.neighbors >= 0).any()
+
+
+def final_prediction(inputs, folder: Path, monkeypatch):
+    """What EVALUATE makes of all methods, a graph and choices that are given."""
+    settings, shares = replace(SMALL, max_steps=10), Recipe({"knn": 0.2, "linear": 0.1, "celltype": 0.1}, 0.4, 0.1)
+    gimvi = GimVI(settings, [2.0], lambda first: KappaChoice(2.0, dict.fromkeys("012", 2.0), pd.DataFrame()))
+    others = [package_methods()[name]() for name in GRID]
+    for method in [gimvi, *others]:
+        for i, one in enumerate(method.predict_folds(inputs, "s")):
+            write_predictions(folder / f"{one.method}.{i}.h5ad", one)
+    truth = Truth(inputs)
+    files = open_folder(folder, truth.cells, truth.genes)
+    choices = (shares, dict.fromkeys("012", shares))
+    monkeypatch.setattr("spatialimpute.evaluation.evaluate.choose_recipes", lambda *given: choices)
+    return evaluate(files, 2.0, dict.fromkeys("012", 2.0), truth, tuple(GRID), FoldGraphs(inputs).of).prediction
+
+
+def test_the_final_prediction_of_a_fold_is_made_without_its_counts(tmp_path, monkeypatch):
+    """All members, shares of all other methods and of the graph, given the same choices."""
+    before, after = (
+        final_prediction(inputs, inputs.folder.parent, monkeypatch) for inputs in both_samples(tmp_path, True)
+    )
+    of_fold, other = before.fold == FOLD, before.fold == "0"
+    assert np.isfinite(before.mean[:, of_fold]).any() and np.isnan(before.mean[:, of_fold]).any()
+    for name in ("mean", "sd"):
+        old, new = getattr(before, name), getattr(after, name)
+        assert same_bits(old[:, of_fold], new[:, of_fold])
+        assert not same_bits(old[:, other], new[:, other])
+
+
+# ---- what is handed to methods, and what is chosen before ----
 
 
 def test_a_view_holds_nothing_of_a_held_out_gene():

@@ -60,6 +60,37 @@ def test_zscore_against_scikit_learn(counts):
     np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1, rtol=1e-5)
 
 
+def test_zscore_with_weights_and_a_depth_against_scikit_learn(counts):
+    X = counts.toarray()
+    total = X.sum(axis=1)
+    weight = np.random.default_rng(1).random(80)
+    weight[:10] = 0
+    scale = ZScore.fit(counts, 33.0, weight)
+    assert scale.depth == 33.0
+    log = dense_log(X, 33.0, total)
+    theirs = StandardScaler().fit(log[total > 0], sample_weight=weight[total > 0])
+    np.testing.assert_allclose(scale.mean, theirs.mean_, atol=1e-6)
+    np.testing.assert_allclose(scale.sd, theirs.scale_, rtol=1e-5)
+    # Only the weights' ratios count, and none that an empty cell has.
+    more = weight * 7
+    more[5] = 1e6
+    other = ZScore.fit(counts, 33.0, more)
+    np.testing.assert_allclose(other.mean, scale.mean, rtol=1e-10, atol=1e-15)
+    np.testing.assert_allclose(other.sd, scale.sd, rtol=1e-10)
+    same, plain = ZScore.fit(counts, weight=np.full(80, 0.3)), ZScore.fit(counts)
+    assert same.depth == plain.depth
+    np.testing.assert_allclose(same.mean, plain.mean, rtol=1e-10, atol=1e-15)
+    np.testing.assert_allclose(same.sd, plain.sd, rtol=1e-10)
+
+
+def test_zscore_from_its_arrays(counts):
+    scale = ZScore.fit(counts)
+    arrays = scale.as_arrays()
+    assert arrays["depth"].shape == ()
+    again = ZScore.from_arrays(arrays | {"something": np.ones(3)})
+    assert again.unit(counts).tobytes() == scale.unit(counts).tobytes()
+
+
 def test_cells_are_normalized_one_by_one(counts):
     """By statistics that were fixed before: a part of the cells gets what it gets among all."""
     scale = ZScore.fit(counts)

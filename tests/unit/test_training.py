@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from spatialimpute.ensemble import fit_blend
+from spatialimpute.ensemble import Recipe, fit_blend
 from spatialimpute.errors import InputError
 from spatialimpute.folds import fold_of
 from spatialimpute.imputation.blocks import Posterior
@@ -151,7 +151,7 @@ def test_datasets_and_batches_train_and_impute(tissue, settings, kappa):
     counted = np.asarray(spatial.select(fold_of(gene_sets, "0").in_use).sum(1)).ravel() > 0
     np.testing.assert_array_equal(np.isfinite(predictions.mean), np.tile(counted[:, None], predictions.mean.shape[1]))
     final = train(tissue_data, [Member(None, kappa, 0), Member(None, kappa, 1)])
-    blend = fit_blend(mean_frequencies(final, spatial, gene_sets, gene_sets.targets), {}, {})
+    blend = fit_blend(mean_frequencies(final, spatial, gene_sets, gene_sets.targets), {}, Recipe())
     posterior = Posterior(final, spatial, gene_sets, blend, {}, n_samples=3, seed=0)
     rows = slice(0, len(cells))
     summarize = Summarize(rows, posterior.n_genes, interval=0.9)

@@ -129,7 +129,7 @@ class ImputedWriter:
             obs = obs.assign(**{name: column.to_numpy() for name, column in self.further.items()})
         obsm = {"spatial": cells.coords, "X_gimvi": self.latent}
         facts = {"schema_version": SCHEMA_VERSION, **uns["spatialimpute"]}
-        uns = uns | {"spatialimpute": dict(sorted(facts.items()))}  # in the order in which they are read again
+        uns = uns | {"spatialimpute": _in_order(facts)}
         write, group = ad.io.write_elem, self.store.group
         write(group, "obs", obs)
         write(group, "var", _writable(genes.set_index("gene")))
@@ -150,6 +150,11 @@ def _writable(table: pd.DataFrame) -> pd.DataFrame:
         elif table[name].dtype != bool:
             table[name] = pd.to_numeric(table[name])
     return table
+
+
+def _in_order(facts: dict) -> dict:
+    """The facts, and those within them, in the order in which they are read again."""
+    return {name: _in_order(value) if isinstance(value, dict) else value for name, value in sorted(facts.items())}
 
 
 @contextmanager
