@@ -22,6 +22,11 @@ param(
     {"max_shared_genes": 5, "cv_folds": 1},
     "2 problems", "'cv_folds'", "'max_shared_genes' and 'min_shared_genes'",
 )  # fmt: skip
+param(
+    "an adversary of one side",
+    {"train_on": "reference", "kappa": 5}, "'train_on' and 'kappa'", "leave kappa at 'auto'",
+)  # fmt: skip
+param("no share for this method", {"blend": "knn,spage"}, "'blend'", "some of knn, linear, celltype")
 param("folds beside none", {"gene_folds": "f.json", "cv_folds": 0}, "'gene_folds' and 'cv_folds'", "drop one")
 param("missing gene list", {"genes": "genes.txt"}, "'genes'", "genes.txt: no such file; correct the path")
 param("unknown gene", {"genes": "Gene1,Gad1"}, "'genes'", "1 of 2 genes are not in reference.h5ad: 'Gad1'")

@@ -117,6 +117,9 @@ def test_hyphens_and_camel_case():
         {"max_shared_genes": 5},
         {"gene_folds": "f.json", "cv_folds": 0},
         {"export": "explorer", "cv_folds": 0},
+        {"train_on": "reference", "kappa": 5},
+        {"train_on": "reference", "preset": "paper"},
+        {"train_on": "reference", "encoder": "separate"},
     ],
 )
 def test_contradictions(given):
