@@ -270,3 +270,23 @@ def test_a_graph_that_harms_gets_no_share_and_one_that_helps_the_largest(tmp_pat
         one.mean_frequency = one.mean.mean(axis=0)
     alike = CellGraph(np.arange(150), (groups[:, None] + np.arange(15)).astype(np.int32), None)
     assert world.choose(5.0, 5.0, 5.0, others=(), graph=lambda name: alike).recipe == Recipe({}, max(ALPHAS), 0.0)
+
+
+def test_a_folds_share_of_the_graph_is_chosen_on_the_others(tmp_path):
+    """Averaging helps with two folds' genes; with the third's it helps, or harms so much that it loses on all."""
+    world, rng = World(tmp_path, 5.0, 5.0, 5.0), np.random.default_rng(0)
+    groups = np.arange(150) // 15 * 15
+    world.rates["group"] = world.rates[5.0][groups]
+    world.rates["cell"] = world.rates["group"] * rng.gamma(1, 1, (150, 15))
+    for one in world.members:
+        one.mean = world.rates["cell"].astype(np.float32)
+        one.mean_frequency = one.mean.mean(axis=0)
+    alike = CellGraph(np.arange(150), (groups[:, None] + np.arange(15)).astype(np.int32), None)
+    helps, harms = (
+        world.choose(first, "group", "group", others=(), graph=lambda name: alike) for first in ("group", "cell")
+    )
+    assert helps.recipe.alpha == max(ALPHAS) > harms.recipe.alpha
+    assert helps.evaluation.recipe_by_fold["0"].alpha == harms.evaluation.recipe_by_fold["0"].alpha == max(ALPHAS)
+    columns = FOLDS == "0"
+    assert helps.prediction.mean[:, columns].tobytes() == harms.prediction.mean[:, columns].tobytes()
+    assert harms.evaluation.recipe_by_fold["1"].alpha < max(ALPHAS)  # which sees the first fold's

@@ -2,7 +2,7 @@ include { flags } from '../../functions.nf'
 
 process EVALUATE {
     tag "${meta.id}"
-    memory { (4.GB + 1.KB * meta.n_spatial) * task.attempt }
+    memory { (4.GB + 3.KB * meta.n_spatial) * task.attempt }
     conda "${moduleDir}/../../../containers/envs/core/conda.yml"
     container "${params.container_registry}spatialimpute-core:${workflow.manifest.version}"
 

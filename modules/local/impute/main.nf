@@ -5,7 +5,7 @@ process IMPUTE {
     tag "${meta.id}${rows ? " ${rows}" : ''}"
     label 'process_gpu'
     cpus 8
-    memory { (4.GB + 2.KB * meta.n_spatial + 30.KB * meta.n_reference) * task.attempt }
+    memory { (6.GB + 2.KB * meta.n_spatial + 30.KB * meta.n_reference) * task.attempt }
     time { 16.h * task.attempt }
     ext gpu: { method.gpu }
     conda "${moduleDir}/../../../containers/envs/${task.accelerator ? 'gpu' : 'core'}/conda.yml"
