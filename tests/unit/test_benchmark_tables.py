@@ -104,3 +104,14 @@ def test_scores_have_three_decimals_and_no_zero_before_the_point(value, sign, te
 def test_a_step_of_one_size_alone_grows_with_the_cells():
     """As that of samples which are imputed by several tasks."""
     assert tables.extrapolate([1000], [5.0], 10_000) == pytest.approx(50)
+
+
+def test_differences_are_paired_over_genes():
+    ours = np.linspace(0.2, 0.6, 8)
+    table = tables.difference_table(scores(all=ours, less=ours - np.arange(8) / 100, same=ours), "all")
+    table = table.set_index("variant")
+    assert table.loc["all", "raw"] == ".400" and table.loc["all", "p"] == ""
+    error = np.std(np.arange(8) / 100, ddof=1) / np.sqrt(8)
+    assert table.loc["less", "raw"] == f".365 (-.035 ± {tables.short(error)})"
+    assert table.loc["less", "p"] == "2e-02"  # the seven that differ all do so in one direction: 2 of 2^7 signs
+    assert table.loc["same", "partial"] == ".200 (+.000 ± .000)" and table.loc["same", "p"] == ""
