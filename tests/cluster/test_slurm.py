@@ -90,7 +90,7 @@ def test_what_can_use_a_gpu_gets_one_and_nothing_else_does(whole):
 
 def test_each_method_is_a_job_that_asks_for_its_own_cores(whole):
     asked = {(job.row["tag"], "-c 2" in header(job)) for job in whole.of("PREDICT")}
-    by_method = {"gimvi": True, "knn": True, "celltype": True, "total": False}
+    by_method = {"gimvi": True, "knn": True, "linear": True, "celltype": True, "total": False}
     assert asked == {(f"{s} {m}", more) for s in ("cortex_1", "cortex_2") for m, more in by_method.items()}
 
 

@@ -74,7 +74,7 @@ def test_a_new_sample_runs_only_its_own_tasks(workplace, first, row):
 def test_models_of_the_references_alone_are_trained_once_for_all_samples(workplace, row):
     """Ten samples of a panel, and an eleventh that comes later; whichever is ready first."""
     rows = [row(f"s{i}", "spatial_2.h5ad" if i % 2 else "spatial.h5ad") for i in range(11)]
-    options = ("--input", "panel.csv", "-stub-run", "--train_on", "reference", "--methods", "total")
+    options = ("--input", "panel.csv", "-stub-run", "-resume", "--train_on", "reference", "--methods", "total")
     outdir = str(workplace.cwd / "reference")
     workplace.sheet("panel.csv", rows[:10])
     ten = workplace.run(*options, outdir=outdir)
@@ -83,7 +83,7 @@ def test_models_of_the_references_alone_are_trained_once_for_all_samples(workpla
     assert steps.count("PRETRAIN") == 1
     assert steps.count("TRAIN") == 10  # which fit the models to the sample
     workplace.sheet("panel.csv", rows[::-1])
-    eleven = workplace.run(*options, "-resume", outdir=outdir)
+    eleven = workplace.run(*options, outdir=outdir)
     assert eleven.code == 0, eleven.text
     own = [name for name in eleven.ran if name.split()[1:2] == ["s10"]]
     assert sorted(set(eleven.ran) - set(own)) == ["CHECK_INPUTS panel", "MULTIQC"] and len(own) == 8

@@ -60,7 +60,11 @@ def test_every_target_is_imputed_in_every_cell(run, sample):
     imputed = ad.read_h5ad(folder / "imputed.h5ad")
     assert imputed.obs_names.equals(counts.obs_names)
     assert set(imputed.var_names) == set(gene_sets["targets"])
-    assert set(imputed.layers) == {"sd", "lower", "upper"}
+    assert set(imputed.layers) == {"sd", "lower", "upper", "without_own_count"}
+    measured = imputed.var["measured"].to_numpy(bool)
+    known = np.isfinite(np.asarray(imputed.layers["without_own_count"]))
+    # Of a cell whose counts are all in one fold's genes, nothing is known without them.
+    assert known[:, measured].mean(axis=0).min() > 0.95 and not known[:, ~measured].any()
     mean, lower, upper = np.asarray(imputed.X), np.asarray(imputed.layers["lower"]), np.asarray(imputed.layers["upper"])
     assert np.isfinite(mean).all() and (mean >= 0).all()
     assert (lower <= upper).all()
@@ -74,7 +78,7 @@ def test_scores_and_verdicts_have_their_columns(run, sample):
     folder = run.outdir / sample
     scores = pd.read_csv(folder / "evaluation/scores.tsv", sep="\t")
     assert scores.columns.tolist() == SCORES
-    assert set(scores["method"]) == {"spatialimpute", "gimvi", "knn", "celltype", "total"}
+    assert set(scores["method"]) == {"spatialimpute", "gimvi", "knn", "linear", "celltype", "total"}
     genes = pd.read_csv(folder / "genes.tsv", sep="\t")
     assert genes.columns.tolist() == GENES
     assert set(genes["verdict"]) <= {"pass", "warn", "fail", "not assessed"}
