@@ -14,11 +14,9 @@ log = logging.getLogger("evaluate")
 
 @click.command(help=__doc__)
 @click.option("--sample", required=True, help="The sample's name, as in the sheet.")
+@click.option("--inputs", "folder", required=True, type=cli.FOLDER, help="SELECT_GENES' folder.")
 @click.option(
-    "--inputs", "folder", required=True, type=click.Path(exists=True, file_okay=False), help="SELECT_GENES' folder."
-)
-@click.option(
-    "--predictions", "predicted", required=True, type=click.Path(exists=True, file_okay=False),
+    "--predictions", "predicted", required=True, type=cli.FOLDER,
     help="Folder of the predictions of all methods, and of kappa.json.",
 )  # fmt: skip
 @click.option("--missing", multiple=True, help="A method that failed; repeatable.")

@@ -12,9 +12,7 @@ log = logging.getLogger("gather")
 
 @click.command(help=__doc__)
 @click.option("--sample", required=True, help="The sample's name, as in the sheet.")
-@click.option(
-    "--inputs", "folder", required=True, type=click.Path(exists=True, file_okay=False), help="SELECT_GENES' folder."
-)
+@click.option("--inputs", "folder", required=True, type=cli.FOLDER, help="SELECT_GENES' folder.")
 @click.option(
     "--parts", required=True, multiple=True, type=click.Path(exists=True), help="A part, or a folder of them."
 )

@@ -9,14 +9,13 @@ from spatialimpute import cli
 from spatialimpute.errors import InputError
 
 log = logging.getLogger("impute")
-FOLDER = click.Path(exists=True, file_okay=False)
 FILE = click.Path(exists=True, dir_okay=False)
 
 
 @click.command(help=__doc__)
 @click.option("--sample", required=True, help="The sample's name, as in the sheet.")
-@click.option("--inputs", "folder", required=True, type=FOLDER, help="SELECT_GENES' folder.")
-@click.option("--models", required=True, type=FOLDER, help="Final models.")
+@click.option("--inputs", "folder", required=True, type=cli.FOLDER, help="SELECT_GENES' folder.")
+@click.option("--models", required=True, type=cli.FOLDER, help="Final models.")
 @click.option("--evaluation", type=FILE, help="evaluation.json, by which genes.tsv is checked.")
 @click.option("--genes", "genes_path", type=FILE, help="genes.tsv; made here if not given.")
 @click.option("--heldout", type=FILE, help="EVALUATE's prediction of held-out genes, for layer without_own_count.")

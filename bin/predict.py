@@ -9,7 +9,6 @@ import click
 from spatialimpute import cli
 from spatialimpute.errors import InputError
 
-FOLDER = click.Path(exists=True, file_okay=False)
 log = logging.getLogger("predict")
 
 
@@ -17,9 +16,9 @@ log = logging.getLogger("predict")
 @click.option("--method", required=True, help="A name of assets/methods.json.")
 @click.option("--command", help="Of a method outside the package: interpreter and script of bin/methods.")
 @click.option("--sample", required=True, help="The sample's name, as in the sheet.")
-@click.option("--inputs", "folder", required=True, type=FOLDER, help="SELECT_GENES' folder.")
+@click.option("--inputs", "folder", required=True, type=cli.FOLDER, help="SELECT_GENES' folder.")
 @click.option("--kappa", default="0", show_default=True, help="gimvi: values to choose from, separated by commas.")
-@click.option("--pretrained", type=FOLDER, help="gimvi: pretrain.py's models, with --train-on reference.")
+@click.option("--pretrained", type=cli.FOLDER, help="gimvi: pretrain.py's models, with --train-on reference.")
 @cli.gimvi_options
 @cli.compute_options
 def main(method, command, sample, folder, kappa, **options):

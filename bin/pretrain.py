@@ -9,7 +9,7 @@ from spatialimpute import cli
 
 @click.command(help=__doc__)
 @click.option(
-    "--inputs", "folder", required=True, type=click.Path(exists=True, file_okay=False),
+    "--inputs", "folder", required=True, type=cli.FOLDER,
     help="What select_genes.py --training wrote.",
 )  # fmt: skip
 @cli.gimvi_options

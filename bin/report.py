@@ -8,14 +8,13 @@ from spatialimpute import cli
 
 log = logging.getLogger("report")
 FILE = click.Path(exists=True, dir_okay=False)
-FOLDER = click.Path(exists=True, file_okay=False)
 
 
 @click.command(help=__doc__)
 @click.option("--sample", required=True, help="The sample's name, as in the sheet.")
-@click.option("--inputs", required=True, type=FOLDER, help="SELECT_GENES' folder.")
+@click.option("--inputs", required=True, type=cli.FOLDER, help="SELECT_GENES' folder.")
 @click.option(
-    "--results", required=True, type=FOLDER, help="The sample's result files, under their names, anywhere in it."
+    "--results", required=True, type=cli.FOLDER, help="The sample's result files, under their names, anywhere in it."
 )
 @click.option("--methods", required=True, type=FILE, help="assets/methods.json.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1))

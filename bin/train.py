@@ -7,15 +7,15 @@ import click
 from spatialimpute import cli
 from spatialimpute.errors import InputError
 
-FOLDER = click.Path(exists=True, file_okay=False)
-
 
 @click.command(help=__doc__)
 @click.option("--sample", required=True, help="The sample's name, as in the sheet.")
-@click.option("--inputs", "folder", required=True, type=FOLDER, help="SELECT_GENES' folder.")
+@click.option("--inputs", "folder", required=True, type=cli.FOLDER, help="SELECT_GENES' folder.")
 @click.option("--evaluation", type=click.Path(exists=True), help="evaluation.json: kappa for `auto`, the recipe.")
 @click.option("--kappa", default="auto", show_default=True, help="`auto`, or a number.")
-@click.option("--pretrained", type=FOLDER, help="pretrain.py's models, with --train-on reference: nothing is trained.")
+@click.option(
+    "--pretrained", type=cli.FOLDER, help="pretrain.py's models, with --train-on reference: nothing is trained."
+)
 @cli.gimvi_options
 @cli.recipe_options
 @cli.compute_options

@@ -14,6 +14,8 @@ import click
 from spatialimpute import __version__
 from spatialimpute.errors import DISK_FULL_EXIT_CODE, OUT_OF_MEMORY_EXIT_CODE, InputError, SpatialImputeError
 
+#: A folder that is there, as a type of options.
+FOLDER = click.Path(exists=True, file_okay=False)
 #: How PyTorch's allocators, CUDA and its libraries say that memory ran out.
 OUT_OF_MEMORY_SIGNS = ("not enough memory", "out of memory", "ALLOC_FAILED")
 

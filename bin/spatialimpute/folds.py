@@ -35,6 +35,11 @@ def fold_of(gene_sets: GeneSets, name: str | None) -> Fold:
     return Fold(name, held_out, tuple(gene for gene in gene_sets.shared if gene not in out))
 
 
+def in_use_mask(gene_sets: GeneSets, name: str | None) -> np.ndarray:
+    """Which of the shared genes are in use in a fold, (P,) bool."""
+    return np.isin(gene_sets.shared, fold_of(gene_sets, name).in_use)
+
+
 def all_folds(gene_sets: GeneSets) -> list[Fold]:
     """Every fold, in the order of the file."""
     return [fold_of(gene_sets, name) for name in gene_sets.folds]

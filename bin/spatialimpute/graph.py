@@ -57,8 +57,7 @@ class CellGraph:
         if self.around is None or beta == 0:
             return (alpha + beta) * own
         around = self.around[rows]
-        cells, where = np.unique(around, return_inverse=True)
-        hop = _mean_matrix(np.where(around < 0, -1, where.reshape(around.shape)), len(cells))
+        cells, hop = _mean_over_named(around)
         # A cell alone in its section has nobody around it: its own neighbors stand in.
         alone = sp.diags((hop.getnnz(axis=1) == 0).astype(np.float32))
         smooth = hop @ self._mean_over(self.neighbors[cells]) + alone @ own
@@ -74,6 +73,12 @@ def _mean_matrix(columns: np.ndarray, n: int) -> sp.csr_matrix:
     count = there.sum(axis=1)
     weight = np.repeat(1 / np.maximum(count, 1), count).astype(np.float32)
     return sp.csr_matrix((weight, columns[there], np.concatenate([[0], np.cumsum(count)])), shape=(len(columns), n))
+
+
+def _mean_over_named(columns: np.ndarray) -> tuple[np.ndarray, sp.csr_matrix]:
+    """The cells that are in `columns` (m, k), ascending, -1 being none, and the matrix whose rows average over them."""
+    cells, where = np.unique(columns, return_inverse=True)
+    return cells, _mean_matrix(np.where(columns < 0, -1, where.reshape(columns.shape)), len(cells))
 
 
 def cell_graph(
@@ -145,8 +150,7 @@ def components(
     scale = ZScore.fit(counts)
 
     def mean_around(cells: np.ndarray) -> np.ndarray:
-        near, where = np.unique(around[cells], return_inverse=True)
-        hop = _mean_matrix(np.where(around[cells] < 0, -1, where.reshape(len(cells), -1)), len(near))
+        near, hop = _mean_over_named(around[cells])
         return (hop @ log_normalize(counts[near], scale.depth)).toarray()
 
     if around is not None:

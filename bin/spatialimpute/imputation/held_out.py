@@ -8,7 +8,7 @@ import pandas as pd
 from spatialimpute.files.counts import Counts
 from spatialimpute.files.gene_sets import GeneSets
 from spatialimpute.files.predictions import PredictionsFile
-from spatialimpute.folds import scored_cells
+from spatialimpute.folds import in_use_mask, scored_cells
 from spatialimpute.imputation.precision import to_mantissa
 
 
@@ -34,7 +34,7 @@ class WithoutOwnCount:
         self._column = pd.Index(gene_sets.targets).get_indexer(self._file.genes)
         names, self._fold = np.unique(self._file.fold, return_inverse=True)
         #: (shared genes, folds), 1 where a gene is in use.
-        self._in_use = np.stack([~np.isin(gene_sets.shared, gene_sets.folds[name]) for name in names], axis=1)
+        self._in_use = np.stack([in_use_mask(gene_sets, name) for name in names], axis=1)
 
     def of(self, rows: slice) -> np.ndarray:
         """Of some rows of these cells, (B, targets) float32; NaN for other genes, and in cells that are not scored."""

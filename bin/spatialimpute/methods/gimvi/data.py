@@ -8,7 +8,7 @@ import torch
 
 from spatialimpute.files.counts import Counts
 from spatialimpute.files.gene_sets import GeneSets
-from spatialimpute.folds import fold_of
+from spatialimpute.folds import in_use_mask
 from spatialimpute.methods.gimvi.architecture import Architecture, DatasetSpec
 from spatialimpute.methods.gimvi.minibatch import CsrTensor, Minibatch, gather
 from spatialimpute.methods.gimvi.model import GimVI, LossWeights
@@ -105,7 +105,7 @@ class TrainingData:
     def view(self, fold: str | None) -> FoldView:
         """What a member of this fold may see; computed once per fold."""
         if fold not in self._views:
-            in_use = np.isin(self.gene_sets.shared, fold_of(self.gene_sets, fold).in_use).astype(np.float32)
+            in_use = in_use_mask(self.gene_sets, fold).astype(np.float32)
             self._views[fold] = fold_view(self._panels, in_use, self.settings.reweight)
         return self._views[fold]
 

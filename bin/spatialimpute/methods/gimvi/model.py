@@ -78,6 +78,13 @@ class GimVI(nn.Module):
         if generators is not None:
             self.reset(generators)
 
+    @classmethod
+    def from_weights(cls, arch: Architecture, weights: dict[str, Tensor]) -> "GimVI":
+        """A trained stack again, from what `state_dict` gave."""
+        model = cls(arch, weights["encoder.in_use"])
+        model.load_state_dict(weights)
+        return model.eval()
+
     def _as_columns(self, s: int, genes: tuple[int, ...]) -> str | slice | None:
         """The cheapest way to pick a dataset's genes: nothing, a leading slice, or the name of an index."""
         if genes == tuple(range(len(genes))):

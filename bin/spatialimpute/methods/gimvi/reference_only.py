@@ -12,7 +12,7 @@ import torch
 
 from spatialimpute.files.counts import Counts
 from spatialimpute.files.gene_sets import GeneSets
-from spatialimpute.folds import fold_of
+from spatialimpute.folds import in_use_mask
 from spatialimpute.methods.gimvi.data import Member, batch_codes
 from spatialimpute.methods.gimvi.model import GimVI
 from spatialimpute.methods.gimvi.stacks import TrainedStack
@@ -29,7 +29,7 @@ def members_where(stacks: list[TrainedStack], wanted: Callable[[Member], bool]) 
             members = [stack.members[m] for m in which]
             history = stack.history[stack.history["member"].isin(which)]
             history = history.assign(member=np.searchsorted(which, history["member"]))
-            found.append(TrainedStack(stack.arch, members, _model(stack, weights), history))
+            found.append(TrainedStack(stack.arch, members, GimVI.from_weights(stack.arch, weights), history))
     return found
 
 
@@ -44,19 +44,12 @@ def fit_to_sample(stack: TrainedStack, spatial: Counts, gene_sets: GeneSets) -> 
     depth = stack.model.encoder.depth.squeeze(1).tolist()
     means, scales = [], []
     for member, at in zip(stack.members, depth, strict=True):
-        in_use = np.isin(gene_sets.shared, fold_of(gene_sets, member.fold).in_use).astype(np.float32)
-        mean, sd = panel_moments(panel, in_use, at)
+        in_use = in_use_mask(gene_sets, member.fold).astype(np.float32)
+        mean, sd = panel_moments(panel, in_use, panel.X @ in_use, at)
         means.append(mean)
         scales.append(in_use / sd)
     weights = dict(stack.model.state_dict())
     for name, values in (("encoder.input_mean", means), ("encoder.input_scale", scales)):
         weights[name] = torch.cat([weights[name], torch.tensor(np.stack(values), dtype=torch.float32)], dim=1)
     arch = replace(stack.arch, n_sample_batches=panel.n_batches)
-    fitted = replace(stack, arch=arch)
-    return replace(fitted, model=_model(fitted, weights))
-
-
-def _model(stack: TrainedStack, weights: dict[str, torch.Tensor]) -> GimVI:
-    model = GimVI(stack.arch, weights["encoder.in_use"])
-    model.load_state_dict(weights)
-    return model.eval()
+    return replace(stack, arch=arch, model=GimVI.from_weights(arch, weights))

@@ -52,6 +52,5 @@ def _rebuild(architecture: dict, members: list[dict], weights: dict) -> TrainedS
     datasets = tuple(DatasetSpec(**{**spec, "genes": tuple(spec["genes"])}) for spec in architecture["datasets"])
     arch = Architecture(**{**architecture, "datasets": datasets})
     weights = {name: torch.from_numpy(value) for name, value in weights.items()}
-    model = GimVI(arch, weights["encoder.in_use"])
-    model.load_state_dict(weights)
-    return TrainedStack(arch, [Member(**member) for member in members], model.eval(), pd.DataFrame())
+    model = GimVI.from_weights(arch, weights)
+    return TrainedStack(arch, [Member(**member) for member in members], model, pd.DataFrame())

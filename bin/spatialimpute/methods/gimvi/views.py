@@ -80,13 +80,16 @@ def fold_view(datasets: list[PanelCounts], in_use: np.ndarray, reweight: bool) -
             usage_weights(dataset.X[kept][:, columns], query)
             for dataset, kept in zip(datasets[:-1], cells, strict=False)
         ]
-    moments = [panel_moments(dataset, in_use, depth, w) for dataset, w in zip(datasets, weights, strict=True)]
+    moments = [
+        panel_moments(dataset, in_use, total, depth, w)
+        for dataset, total, w in zip(datasets, totals, weights, strict=True)
+    ]
     mean, sd = (np.concatenate(parts) for parts in zip(*moments, strict=True))
     return FoldView(in_use, depth, cells, weights, mean, sd)
 
 
 def panel_moments(
-    dataset: PanelCounts, in_use: np.ndarray, depth: float, weights: np.ndarray | None = None
+    dataset: PanelCounts, in_use: np.ndarray, total: np.ndarray, depth: float, weights: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weighted mean and standard deviation of log1p normalized counts per batch and gene, each (n_batches, P) float32.
 
@@ -94,12 +97,12 @@ def panel_moments(
 
     Parameters
     ----------
-    in_use : (P,) float32, 1 at the genes whose counts make up a cell's total
+    in_use : (P,) float32, 1 at the genes in use
+    total : (n_cells,), each cell's counts of them
     depth : total that cells are normalized to
     weights : of the cells with counts on these genes; None is uniform
     """
     n_genes, shape = dataset.X.shape[1], (dataset.n_batches, dataset.X.shape[1])
-    total = dataset.X @ in_use
     weight = np.zeros(len(total))
     weight[total > 0] = 1 if weights is None else weights
     scale = (depth / np.maximum(total, 1)).astype(np.float32)
