@@ -24,6 +24,7 @@ def stepOptions(params) {
         other_gene_weight: params.other_gene_weight,
         max_spatial_weight: params.max_spatial_weight,
         second_input: yesOrNo(params.second_input),
+        zero_inflated_mean: yesOrNo(params.zero_inflated_mean),
         seeds: params.seeds,
         seed: params.seed,
         checkpoint_dir: checkpointFolder(workflow.workDir),

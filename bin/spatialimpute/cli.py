@@ -169,6 +169,7 @@ gimvi_options = _options(
     click.option("--other-gene-weight", type=click.FloatRange(0, 1, min_open=True), help="1 for no weight."),
     click.option("--max-spatial-weight", type=click.FloatRange(min=1), help="1 for no weight."),
     click.option("--second-input", type=bool, help="Whether spatial cells have a second block of inputs."),
+    click.option("--zero-inflated-mean", type=bool, help="Whether to impute a ZINB's mean, (1 - dropout) rho."),
 )
 
 #: What it is computed with and where.

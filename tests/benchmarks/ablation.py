@@ -21,13 +21,14 @@ STUDIES = {
         Variant("all"),
         Variant("without loss weights", predict=(*runs.PRESETS["default"], *UNWEIGHTED)),
         Variant("without second input", predict=(*runs.PRESETS["default"], "--second-input", "false")),
+        Variant("without zero-inflated mean", predict=(*runs.PRESETS["default"], "--zero-inflated-mean", "false")),
         Variant("without linear regression", evaluate=("--blend", "knn,celltype")),
         Variant("without cell types", evaluate=("--blend", "knn,linear")),
         Variant("without kNN", evaluate=("--blend", "linear,celltype")),
         Variant("without graph", evaluate=("--graph", "false")),
         Variant(
             "without all of these but kNN",
-            predict=(*runs.PRESETS["default"], *UNWEIGHTED, "--second-input", "false"),
+            predict=(*runs.PRESETS["default"], *UNWEIGHTED, "--second-input", "false", "--zero-inflated-mean", "false"),
             evaluate=("--blend", "knn", "--graph", "false"),
         ),
     ],
@@ -42,7 +43,7 @@ STUDIES = {
     ],
     "steps": [
         Variant(f"{steps:,} steps", predict=(*KAPPA, "--max-steps", steps))
-        for steps in (1200, 600, 2400)
+        for steps in (600, 300, 1200)
     ],
 }  # fmt: skip
 

@@ -207,6 +207,17 @@ class Chain:
             (folder / "cost.json").write_text(json.dumps(asdict(cost)))
         return scores
 
+    def imputed(self, variant: Variant) -> Path:
+        """`imputed.h5ad` of a variant, its posterior means alone."""
+        evaluated = self.scores_of(variant, []).parent
+        folder, about = evaluated / "final", ["--sample", self.pair.name, "--inputs", self.inputs_of(variant)]
+        about += ["--evaluation", evaluated / "evaluation.json", "--threads", self.threads]
+        name = str(folder.relative_to(self.folder))
+        self.step(f"{name}.train", folder, "train.py", *about)
+        words = ["--models", "models", "--genes", evaluated / "genes.tsv", "--layers", "none"]
+        self.step(f"{name}.impute", folder, "impute.py", *about, *words, "--imputed-format", "h5ad")
+        return folder / "imputed.h5ad"
+
     def _external(self, method: str, predict: list, predictions: Path) -> bool:
         """Have the predictions of a method of another environment among the others; whether they are new there."""
         here = predictions / f"{method}.h5ad"

@@ -125,8 +125,9 @@ def test_presets_and_overrides(prepared, copy_of, step, inputs, quick):
     default = architecture("--reference-likelihood", "nb", "--spatial-likelihood", "auto", "--n-latent", 6)
     assert [d["likelihood"] for d in default["datasets"]] == ["nb", "nb"]
     assert (default["encoder"], default["n_latent"]) == ("panel", 6)
-    assert default["second_input"] and not paper["second_input"]
-    assert not architecture("--second-input", "false")["second_input"]
+    off = architecture("--second-input", "false", "--zero-inflated-mean", "false")
+    for switch in ("second_input", "zero_inflated_mean"):
+        assert default[switch] and not paper[switch] and not off[switch]
     flags = ("--other-gene-weight", 0.5, "--max-spatial-weight", 3)
     assert architecture(*flags)
     settings = described(folder / "models")["settings"]
@@ -175,6 +176,7 @@ def test_wrong_usage(prepared, step, inputs):
     for flags in (
         ["--max-steps", "0"], ["--seeds", "0"], ["--evaluation", "nowhere.json"], ["--other-gene-weight", "0"],
         ["--other-gene-weight", "1.1"], ["--max-spatial-weight", "0.9"], ["--second-input", "perhaps"],
+        ["--zero-inflated-mean", "perhaps"],
     ):  # fmt: skip
         assert step(prepared, "train", *inputs, *flags).code == 2
     assert "Usage" in step(prepared, "train", "--sample", "s1").stderr

@@ -147,7 +147,7 @@ def test_a_latent_library_is_drawn_from_its_posterior():
 
 @pytest.mark.parametrize("decoder_hidden", [0, 6])
 def test_frequencies_sum_to_one_over_the_genes_in_use(decoder_hidden):
-    setup = Setup(QUIET, decoder_hidden=decoder_hidden)
+    setup = Setup(replace(QUIET, zero_inflated_mean=False), decoder_hidden=decoder_hidden)
     stack = TrainedStack(setup.model.arch, MEMBERS, setup.model, None)
     sampler = StackSampler(stack, setup.spatial, setup.gene_sets)
     z = torch.randn(3, 4, 10, 4, generator=torch.Generator().manual_seed(0))
@@ -165,6 +165,34 @@ def test_frequencies_sum_to_one_over_the_genes_in_use(decoder_hidden):
         torch.testing.assert_close(logits - logits[..., :1], raw - raw[..., :1], rtol=1e-4, atol=1e-4)
     some = torch.tensor([20, 3, 16])
     torch.testing.assert_close(sampler.frequencies(*sampler.decode(z), some), everything[..., some])
+
+
+@pytest.mark.parametrize("spatial", ["nb", "zinb"])
+@pytest.mark.parametrize("reference", ["nb", "zinb", "poisson"])
+def test_the_mean_of_a_zero_inflated_gene_is_lowered_by_its_dropout(reference, spatial):
+    """Genes in use follow the spatial likelihood, all others that of the references."""
+    settings = replace(QUIET, reference_likelihood=reference, spatial_likelihood=spatial)
+    setup = Setup(settings)
+    z = torch.randn(3, 4, 10, 4, generator=torch.Generator().manual_seed(0))
+
+    def frequencies(mean: bool, genes=slice(0, 24)):
+        arch = replace(setup.model.arch, zero_inflated_mean=mean)
+        setup.model.arch = arch
+        sampler = StackSampler(TrainedStack(arch, MEMBERS, setup.model, None), setup.spatial, setup.gene_sets)
+        return sampler.frequencies(*sampler.decode(z), genes)
+
+    ratio = frequencies(True) / frequencies(False)
+    for m in range(3):
+        in_use = torch.zeros(24, dtype=torch.bool)
+        in_use[:15] = setup.model.encoder.in_use[m].bool()
+        dropout = torch.zeros(4, 10, 24)
+        if setup.model.decoder.pi is not None:
+            pi = setup.model.decoder.pi
+            inflated = torch.where(in_use, torch.tensor(spatial == "zinb"), torch.tensor(reference == "zinb"))
+            dropout = torch.sigmoid(z[m] @ pi.weight[m] + pi.bias[m]) * inflated
+        torch.testing.assert_close(ratio[m], 1 - dropout)
+    some = torch.tensor([20, 3, 16])
+    torch.testing.assert_close(frequencies(True, some), frequencies(True)[..., some])
 
 
 def test_held_out_and_absent_genes_are_no_part_of_a_dataset():

@@ -138,7 +138,8 @@ def test_moments_and_quantiles_against_all_samples(tissue, stacks, block_floats,
 
 
 def test_samples_are_drawn_from_each_members_posterior(tissue, stacks):
-    """Every sample by hand: z from its Gaussian, softmax over all genes, divided by the panel's sum, scaled."""
+    """Every sample by hand: z from its Gaussian, softmax over all genes, divided by the panel's sum, scaled;
+    of genes off the panel, a ZINB's mean."""
     _, spatial, gene_sets = tissue
     cells = np.flatnonzero(spatial.X.sum(1))
     posterior = make_posterior(stacks, spatial, gene_sets, n_samples=4, seed=3, first=2048)
@@ -157,7 +158,9 @@ def test_samples_are_drawn_from_each_members_posterior(tissue, stacks):
                 with torch.no_grad():
                     features = decoder.features(z.expand(len(stack.members), 1, -1, -1), None, slice(1, 2))[m, 0]
                     rho = torch.softmax(features @ decoder.rho.weight[m] + decoder.rho.bias[m], -1).numpy()
+                    seen = torch.sigmoid(-(features @ decoder.pi.weight[m] + decoder.pi.bias[m])).numpy()
                 frequency = rho / rho[:, :15].sum(1, keepdims=True)
+                frequency[:, 15:] *= seen[:, 15:]
                 np.testing.assert_allclose(draws[row, cells], frequency * scale, rtol=1e-3, atol=1e-6)
                 row += 1
     assert row == posterior.n_draws

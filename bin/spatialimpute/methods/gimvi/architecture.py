@@ -31,6 +31,7 @@ class Architecture:
     `decoder_hidden` 0 is a linear decoder. `conditioned`: the decoder has an additive effect per gene and batch.
     `n_sample_batches`: of models that are trained on references alone, the batches of the sample they are fitted to.
     `second_input`: spatial cells have a second block of panel inputs, and the decoder a head of its own for it.
+    `zero_inflated_mean`: a gene's expected count is that of its zero-inflated distribution, (1 - dropout) rho.
     """
 
     n_genes: int
@@ -45,6 +46,7 @@ class Architecture:
     conditioned: bool = False
     adversary: bool = False
     second_input: bool = False
+    zero_inflated_mean: bool = False
     n_sample_batches: int = 0
 
     @property

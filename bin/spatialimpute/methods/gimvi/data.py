@@ -100,6 +100,7 @@ class TrainingData:
             conditioned=settings.conditioned or bool(self.offsets[-1] > len(self.specs)),
             adversary=adversary,
             second_input=settings.second_input and settings.encoder == "panel",
+            zero_inflated_mean=settings.zero_inflated_mean,
         )
 
     def view(self, fold: str | None) -> FoldView:

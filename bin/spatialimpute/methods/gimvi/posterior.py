@@ -1,7 +1,8 @@
 """Predictions of trained stacks: what a member's posterior says of every gene's frequency.
 
 A frequency is a gene's expected count divided by the cell's total over the panel genes in use,
-rho_g / sum of rho over those genes: what eq. 5 of the paper calls the renormalized rho.
+rho_g / sum of rho over those genes: what eq. 5 of the paper calls the renormalized rho. Of a gene that was learned by a
+zero-inflated likelihood it is, if so asked for, the mean of that: (1 - dropout_g) times as much.
 """
 
 from collections.abc import Sequence
@@ -47,6 +48,20 @@ class StackSampler:
         self.batch = torch.as_tensor(batch_codes(spatial) + arch.spatial_batch, device=device)
         not_in_use = (self.model.encoder.in_use == 0).view(len(self.members), 1, 1, -1)
         self.not_in_use = not_in_use if not_in_use.any() else None
+        self._no_dropout = self._without_dropout() if arch.zero_inflated_mean else None
+
+    def _without_dropout(self) -> torch.Tensor | None:
+        """What is added to the logits of 1 - dropout, (M, 1, 1, G): infinity where none is to be; None if nowhere.
+
+        Genes in use are learned from the spatial counts above all, the others from the references alone.
+        """
+        arch, in_use = self.model.arch, self.model.encoder.in_use
+        shape = len(in_use), arch.n_genes
+        inflated = torch.full(shape, arch.datasets[0].likelihood == "zinb", device=in_use.device)
+        inflated[:, : arch.n_panel][in_use > 0] = arch.datasets[arch.spatial_dataset].likelihood == "zinb"
+        if not inflated.any():
+            return None
+        return torch.zeros(shape, device=in_use.device).masked_fill_(~inflated, torch.inf)[:, None, None]
 
     @torch.no_grad()
     def encode(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -79,7 +94,17 @@ class StackSampler:
         self, features: torch.Tensor, log_total: torch.Tensor, columns: slice | torch.Tensor
     ) -> torch.Tensor:
         """Frequencies of the genes `columns`, (M, n, B, C), from what :meth:`decode` gives."""
-        return self.model.decoder.counterfactual_logits(features, 0, columns).sub_(log_total).exp_()
+        out = self.model.decoder.counterfactual_logits(features, 0, columns).sub_(log_total).exp_()
+        if self._no_dropout is None:
+            return out
+        shift = self._no_dropout[..., columns]
+        lowered = torch.isfinite(shift).any(0).flatten().nonzero()
+        if len(lowered):  # genes before the first of them, those of the panel as a rule, cost nothing
+            first = int(lowered[0])
+            columns = slice(columns.start + first, columns.stop) if isinstance(columns, slice) else columns[first:]
+            seen = torch.sub(shift[..., first:], self.model.decoder.pi(features, columns)).sigmoid_()
+            out[..., first:].mul_(seen)
+        return out
 
     def mean_frequency(self, rows: np.ndarray, columns: slice | torch.Tensor) -> np.ndarray:
         """Mean over cells of the frequency at the posterior mean of z, (M, C); cells without counts are left out."""
@@ -137,25 +162,28 @@ def held_out_predictions(
     on_scale = np.flatnonzero(np.isin(cells, scale_cells(gene_sets, len(cells))))
     for stack in stacks:
         sampler = StackSampler(stack, spatial, gene_sets, device)
-        panel = slice(0, sampler.n_panel)
-        mean_frequency = sampler.mean_frequency(on_scale, panel)
-        wanted = []
-        for m, member in enumerate(sampler.members):
+        of_members = []
+        for member in sampler.members:
             result = results[member.kappa, member.place]
             columns = np.flatnonzero(result.fold == member.fold)
             shared = np.array([position[gene] for gene in result.genes[columns]], dtype=int)
-            result.mean_frequency[columns] = mean_frequency[m, shared]
-            wanted.append((result, columns, shared))
+            of_members.append((result, columns, shared))
+        genes = np.unique(np.concatenate([shared for _, _, shared in of_members]))
+        wanted = [(result, columns, np.searchsorted(genes, shared)) for result, columns, shared in of_members]
+        index = torch.as_tensor(genes, device=device)
+        mean_frequency = sampler.mean_frequency(on_scale, index)
+        for m, (result, columns, where) in enumerate(wanted):
+            result.mean_frequency[columns] = mean_frequency[m, where]
         at_once = max(1, BLOCK_FLOATS // (len(sampler.members) * sampler.n_panel * n_samples))
         for block in blocks(len(cells), at_once):
             rows = np.arange(block.start, block.stop)
             z_mean, z_sd, total = sampler.encode(rows)
             z = z_mean.unsqueeze(1) + z_sd.unsqueeze(1) * sampler.noise(seed, cells[block], n_samples)
-            moments = torch.std_mean(sampler.frequencies(*sampler.decode(z), panel), dim=1, correction=0)
+            moments = torch.std_mean(sampler.frequencies(*sampler.decode(z), index), dim=1, correction=0)
             sd, mean, known = (value.cpu().numpy() for value in (*moments, total > 0))
-            for m, (result, columns, shared) in enumerate(wanted):
-                where, kept = np.ix_(rows[known[m]], columns), np.ix_(known[m], shared)
-                result.mean[where], result.sd[where] = mean[m][kept], sd[m][kept]
+            for m, (result, columns, where) in enumerate(wanted):
+                to, of = np.ix_(rows[known[m]], columns), np.ix_(known[m], where)
+                result.mean[to], result.sd[to] = mean[m][of], sd[m][of]
     return [results[key] for key in sorted(results)]
 
 

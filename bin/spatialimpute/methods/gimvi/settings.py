@@ -28,6 +28,7 @@ class Settings:
     reweight : draw reference cells by how often they are neighbors of spatial cells
     other_gene_weight : weight of genes that are not in use in the reference's likelihood; 1 is that of those in use
     max_spatial_weight : most that the spatial ELBO weighs beside a reference's, which is modeled genes / genes in use
+    zero_inflated_mean : impute (1 - dropout) rho, the mean of a ZINB, where that is a gene's likelihood; else rho alone
     blend : methods that may take a share of the estimate, with weights chosen by cross-validation
     graph : whether estimates are averaged along a graph of the spatial cells
     second_input : a second block of panel inputs of spatial cells alone, with a decoder head of its own (panel encoder)
@@ -46,9 +47,9 @@ class Settings:
     latent_library: bool = False
     epochs: int = 13
     min_steps: int = 500
-    max_steps: int = 1200
+    max_steps: int = 600
     batch_size: int = 128
-    learning_rate: float = 3e-3
+    learning_rate: float = 7e-3
     adam_eps: float = 1e-8
     weight_decay: float = 1e-6
     cosine: bool = True
@@ -59,6 +60,7 @@ class Settings:
     other_gene_weight: float = 0.1
     max_spatial_weight: float = 10.0
     second_input: bool = True
+    zero_inflated_mean: bool = True
     blend: tuple[str, ...] = ("knn", "linear", "celltype")
     graph: bool = True
     early_stopping: bool = True
@@ -85,6 +87,7 @@ PRESETS = {
         other_gene_weight=1.0,
         max_spatial_weight=1.0,
         second_input=False,
+        zero_inflated_mean=False,
         blend=(),
         graph=False,
         early_stopping=False,
