@@ -51,6 +51,19 @@ def test_genes_in_rows_are_told_by_the_other_sides_genes(tmp_path, suffix, turne
         assert ".T." in text
 
 
+def test_genes_in_rows_of_an_instruments_table(tmp_path):
+    turned = counts().T
+    (tmp_path / "run").mkdir()
+    turned.to_csv(tmp_path / "run" / "cell_by_gene.csv")  # the header of its first column is empty
+    cells = pd.DataFrame({"center_x": range(30), "center_y": range(30)}, index=pd.Index(CELLS, name="EntityID"))
+    cells.to_csv(tmp_path / "run" / "cell_metadata.csv")
+    (text,) = problems(str(tmp_path / "run"), write(tmp_path / "b.csv", counts(MORE, OTHERS)))
+    assert "cell_by_gene.csv has genes in rows" in text and "gene_aliases" not in text
+    assert text.endswith("and put it in place of cell_by_gene.csv")
+    turned.T.to_csv(tmp_path / "run" / "cell_by_gene.csv")
+    assert problems(str(tmp_path / "run"), str(tmp_path / "b.csv")) == []
+
+
 def test_what_is_right_or_named_otherwise_is_not_called_turned(tmp_path):
     spatial, reference = write(tmp_path / "a.csv", counts()), write(tmp_path / "b.csv", counts(MORE, OTHERS))
     assert problems(spatial, reference) == []

@@ -273,6 +273,42 @@ def test_coordinates_are_needed_and_finite(spatial, message):
     assert clean(data, role="reference")[0].coords is None
 
 
+def test_cells_together_at_the_origin_have_no_place():
+    data = dataset([[1, 2], [3, 1], [2, 5], [4, 4], [6, 1]])
+    data.obsm["spatial"] = np.array([[0, 0], [5, 1], [0.0, 0], [0, 7], [np.nan, 3]])
+    counts, summary = clean(data)
+    assert list(counts.cells) == ["c1", "c3"] and steps(summary) == {"cells without a place": 3}
+    assert "together at the origin" in summary["steps"][0]["reason"]
+    data.obsm["spatial"] = np.array([[0, 0], [5, 1], [1.0, 0], [0, 7], [2, 3]])  # one cell may well lie there
+    assert len(clean(data)[0].cells) == 5
+
+
+def test_many_cells_at_one_place_are_a_warning():
+    rng = np.random.default_rng(0)
+    data = dataset(1 + rng.poisson(3, (60, 4)))
+    data.obsm["spatial"] = rng.uniform(size=(60, 2))
+    assert not clean(data)[1]["warnings"]
+    data.obsm["spatial"][7:20] = [3.5, -1]
+    (warning,) = clean(data)[1]["warnings"]
+    assert warning == "13 cells are all at [3.5, -1.0]: is that their place? If not, leave it empty"
+
+
+@pytest.mark.parametrize("layer", [None, "counts", "umis"])
+@pytest.mark.parametrize("largest", [127, 255])
+def test_counts_cut_at_the_largest_of_a_small_type_are_a_warning(largest, layer):
+    values = np.random.default_rng(0).negative_binomial(0.5, 0.005, (80, 12)) + 1
+    assert (values > largest).sum() > 20
+    for matrix, warned in ((np.minimum(values, largest), True), (values, False), (np.minimum(values, 200), False)):
+        data = dataset(matrix)
+        if layer:
+            data.layers[layer], data.X = data.X, data.X * 0.5
+        warnings = [text for text in clean(data, role="reference")[1]["warnings"] if f"exactly {largest}" in text]
+        assert bool(warnings) is warned
+        if warned:
+            where = f"layers['{layer}']" if layer else "X"
+            assert warnings[0].startswith(f"{where}: {(values >= largest).sum()} counts are exactly {largest}")
+
+
 def test_a_single_cell_or_gene_is_refused():
     with pytest.raises(InputError, match="1 cells and 2 genes are left"):
         clean(dataset([[1, 2], [0, 0]]))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from spatialimpute.check.gene_spellings import GeneColumns, counts_of, row_labels, spellings_in
 from spatialimpute.gene_species import two_species
+from spatialimpute.sources import open_source
 from spatialimpute.sources.gene_columns import INDEX, are_identifiers
 from spatialimpute.sources.metadata_names import is_metadata
 from spatialimpute.sources.orientation import count_molecules, transpose
@@ -181,14 +182,17 @@ def _unlike(names: set[str]) -> set[str]:
 
 def _turned_text(path: str, column: str, values: list[str], genes: set[str]) -> str:
     file = Path(path)
+    if file.is_dir():  # an instrument's, whose table of counts this is about
+        file = open_source(path).files()[0]
     where = f"column {column!r}" if column else "the rows' names"
+    of_folder = f" and put it in place of {file.name}" if Path(path).is_dir() else ""
     examples = ", ".join(
         dict.fromkeys(value for value in values if value in genes) if len(genes) <= N_NAMED else sorted(genes)[:N_NAMED]
     )
     if len(set(values)) >= MOSTLY_DISTINCT * len(values):
         return (
             f"{file.name} has genes in rows ({where}: {examples}, genes of the other side); expected cells in "
-            f"rows and genes in columns: {transpose(file)}"
+            f"rows and genes in columns: {transpose(file)}{of_folder}"
         )
     return (
         f"{file.name}: its rows are molecules, not cells ({where}: {examples}, which are genes of the other side); "

@@ -8,12 +8,16 @@ import numpy as np
 from spatialimpute.errors import InputError
 from spatialimpute.sources.cell_table import NO_PLACE, keep
 
+#: Cells at one place, and their share of all cells, from which it is doubted that it is theirs.
+FEWEST_HEAPED, SHARE_HEAPED = 10, 0.001
+
 
 def placed_cells(raw: ad.AnnData, source: str) -> ad.AnnData:
     """The cells that have a place; the others are accounted for.
 
-    A cell has none where the file says so (NaN, or no row in a second file). A third coordinate that no cell has is
-    left out.
+    A cell has none where the file says so (NaN, or no row in a second file), or where it lies at the origin with
+    others: there tools put cells that they cannot place. A third coordinate that no cell has is left out. Other places
+    that many cells share are a warning.
 
     Parameters
     ----------
@@ -50,4 +54,20 @@ def placed_cells(raw: ad.AnnData, source: str) -> ad.AnnData:
     coords = coords[placed]
     if len(coords) > 1 and (coords == coords[0]).all():
         raise InputError(f"{source}: all cells are at {coords[0].tolist()}; expected the place of each cell")
-    return keep(raw, placed, NO_PLACE, "no place in the file, so they cannot be on a map")
+    at_origin = placed & (raw.obsm["spatial"] == 0).all(axis=1)
+    parked = at_origin if at_origin.sum() > 1 else np.zeros(len(placed), dtype=bool)
+    _warn_of_heaps(raw, placed & ~parked)
+    reason = "no place in the file, so they cannot be on a map"
+    return keep(raw, placed & ~parked, NO_PLACE, reason + (", or together at the origin" if parked.any() else ""))
+
+
+def _warn_of_heaps(raw: ad.AnnData, placed: np.ndarray) -> None:
+    """Say where many cells have one place."""
+    if not placed.any():
+        return
+    places, count = np.unique(raw.obsm["spatial"][placed], axis=0, return_counts=True)
+    if (most := count.max()) >= max(FEWEST_HEAPED, SHARE_HEAPED * placed.sum()):
+        raw.uns["read_warnings"] = [
+            *raw.uns.get("read_warnings", []),
+            f"{most:,} cells are all at {places[count.argmax()].tolist()}: is that their place? If not, leave it empty",
+        ]

@@ -26,6 +26,8 @@ STEADY = 0.5
 #: Among counts of which this share is 0 more than this share of the others is 1.
 FEWEST_ZEROS, FEWEST_ONES = 0.3, 0.005
 FEWEST_CELLS = 20
+#: Largest values of small integer types: where so many counts are just that, and more than come near it, they were cut.
+LARGEST_OF_TYPES, FEWEST_CUT, NEAR = (127, 255, 32_767, 65_535), 5, 0.9
 
 
 def find_raw_counts(data: ad.AnnData, source: str) -> tuple[sp.csr_matrix, pd.DataFrame, str]:
@@ -55,8 +57,7 @@ def find_raw_counts(data: ad.AnnData, source: str) -> tuple[sp.csr_matrix, pd.Da
         found = _counts(matrix, data.obs_names, var)
         if not isinstance(found, str):
             _warn_of_fewer_genes(data, where)
-            if (doubt := _doubt(found)) is not None:
-                data.uns["read_warnings"] = [*data.uns.get("read_warnings", []), f"{where}: {doubt}"]
+            _warn_of_doubt(data, found, where)
             return found, var, where
         complaints.append(f"{where}: {found}")
     others = {}
@@ -64,6 +65,7 @@ def find_raw_counts(data: ad.AnnData, source: str) -> tuple[sp.csr_matrix, pd.Da
         others[name] = _counts(data.layers[name], data.obs_names, data.var)
     name = _raw_layer({name: found for name, found in others.items() if not isinstance(found, str)})
     if name is not None:
+        _warn_of_doubt(data, others[name], f"layers[{name!r}]")
         return others[name], data.var, f"layers[{name!r}]"
     held = {name: found if isinstance(found, str) else "whole numbers" for name, found in others.items()}
     held |= {name: f"holds {value}, no count" for name, value in data.uns.get("other_layers", {}).items()}
@@ -77,7 +79,28 @@ def find_raw_counts(data: ad.AnnData, source: str) -> tuple[sp.csr_matrix, pd.Da
     )
 
 
-def _doubt(x: sp.csr_matrix) -> str | None:
+def _warn_of_doubt(data: ad.AnnData, x: sp.csr_matrix, where: str) -> None:
+    """Say what makes it doubtful that these whole numbers are the counts as they were."""
+    doubts = [doubt for doubt in (_cut_off(x), _rounded(x)) if doubt is not None]
+    if doubts:
+        data.uns["read_warnings"] = [*data.uns.get("read_warnings", []), *(f"{where}: {doubt}" for doubt in doubts)]
+
+
+def _cut_off(x: sp.csr_matrix) -> str | None:
+    """What says that counts were written as a type of number that ends below them; None where nothing does."""
+    largest = x.data.max()
+    n_cut = np.count_nonzero(x.data == largest)
+    if largest not in LARGEST_OF_TYPES or n_cut < FEWEST_CUT:
+        return None
+    if n_cut <= np.count_nonzero(x.data >= NEAR * largest) - n_cut:
+        return None
+    return (
+        f"{n_cut:,} counts are exactly {largest:.0f}, none is larger and fewer come near: they were cut at the largest "
+        "number of a small integer type; write the counts again from the file that the assay gave"
+    )
+
+
+def _rounded(x: sp.csr_matrix) -> str | None:
     """What says that whole numbers are normalized ones that were rounded; None where nothing does."""
     if x.shape[0] < FEWEST_CELLS:
         return None

@@ -14,6 +14,7 @@ from spatialimpute.sources.folder import Folder, listing
 from spatialimpute.sources.gene_columns import INDEX
 from spatialimpute.sources.orientation import refuse_genes_in_rows
 from spatialimpute.sources.table import read_counts_table
+from spatialimpute.sources.text import text_columns
 from spatialimpute.sources.vocabulary import CELL_ID_COLUMNS, find_name
 
 CENTERS = ("center_x", "center_y")  # microns
@@ -46,6 +47,9 @@ class Merscope(Folder):
 
     def gene_columns(self) -> dict[str, list[str]]:
         return {INDEX: column_names(self.files()[0])}
+
+    def labels(self) -> dict[str, list[str]]:
+        return text_columns(self.files()[0])
 
     def _read(self, keys: Iterable[str]):
         matrix, path = self.files()
