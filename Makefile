@@ -26,7 +26,7 @@ demo: setup ## The pipeline on a simulated tissue, 3 minutes on 2 cores; again: 
 	@printf '%s\n' '' "Report:       $(DEMO)/multiqc/multiqc_report.html" \
 		"Imputed file: $(DEMO)/cortex_1/imputed.h5ad" "Gene table:   $(DEMO)/cortex_1/genes.tsv"
 
-test: setup ## Every test; about 21 minutes on 2 cores
+test: setup ## Every test; about 25 minutes on 2 cores
 	@.venv/bin/python -m pytest -rs
 
 images: ## Container images, with docker, podman or buildah; prints their sizes
