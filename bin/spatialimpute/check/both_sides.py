@@ -181,18 +181,17 @@ def _unlike(names: set[str]) -> set[str]:
 
 
 def _turned_text(path: str, column: str, values: list[str], genes: set[str]) -> str:
-    file = Path(path)
-    if file.is_dir():  # an instrument's, whose table of counts this is about
-        file = open_source(path).files()[0]
+    file, instead = Path(path), ""
+    if file.is_dir() and ".csv" in (counts := open_source(path).files()[0]).name:  # an instrument's table
+        file, instead = counts, f" and put it in place of {counts.name}"
     where = f"column {column!r}" if column else "the rows' names"
-    of_folder = f" and put it in place of {file.name}" if Path(path).is_dir() else ""
     examples = ", ".join(
         dict.fromkeys(value for value in values if value in genes) if len(genes) <= N_NAMED else sorted(genes)[:N_NAMED]
     )
     if len(set(values)) >= MOSTLY_DISTINCT * len(values):
         return (
             f"{file.name} has genes in rows ({where}: {examples}, genes of the other side); expected cells in "
-            f"rows and genes in columns: {transpose(file)}{of_folder}"
+            f"rows and genes in columns: {transpose(file)}{instead}"
         )
     return (
         f"{file.name}: its rows are molecules, not cells ({where}: {examples}, which are genes of the other side); "

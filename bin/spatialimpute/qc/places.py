@@ -56,9 +56,10 @@ def placed_cells(raw: ad.AnnData, source: str) -> ad.AnnData:
         raise InputError(f"{source}: all cells are at {coords[0].tolist()}; expected the place of each cell")
     at_origin = placed & (raw.obsm["spatial"] == 0).all(axis=1)
     parked = at_origin if at_origin.sum() > 1 else np.zeros(len(placed), dtype=bool)
-    _warn_of_heaps(raw, placed & ~parked)
+    placed &= ~parked
+    _warn_of_heaps(raw, placed)
     reason = "no place in the file, so they cannot be on a map"
-    return keep(raw, placed & ~parked, NO_PLACE, reason + (", or together at the origin" if parked.any() else ""))
+    return keep(raw, placed, NO_PLACE, reason + (", or together at the origin" if parked.any() else ""))
 
 
 def _warn_of_heaps(raw: ad.AnnData, placed: np.ndarray) -> None:
